@@ -1,0 +1,79 @@
+// The interface between the scheduler and what runs a model. One folder per backend; all pass tests/cpp/backend's
+// contract suite.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "inference/model_spec.h"
+#include "inference/request.h"
+#include "inference/tensor.h"
+
+namespace fastserve {
+
+// One batch on its way through a backend. Owned by the scheduler; alive until done() was called.
+// `inputs` are assembled: for a batching model the first dimension is the batch, rows in the order of `requests`.
+// The backend appends to `outputs` tensors whose first dimension is the same batch (when the model batches), named as
+// in the specification; the scheduler splits them. Outputs not in `requested_outputs` need not be computed.
+struct Execution {
+  std::vector<RequestPtr> requests;
+  std::vector<Tensor> inputs;
+  std::vector<std::string> requested_outputs;  // the union over the requests; empty: all
+  std::int64_t batch_size = 0;                 // sum of first dimensions; 1 when the model does not batch
+  std::vector<Tensor> outputs;
+  // Clock::NowNs() set by the backend where it knows better than the scheduler; 0 otherwise.
+  std::int64_t compute_input_end_ns = 0;
+  std::int64_t compute_output_start_ns = 0;
+};
+
+// Told once per execution. Any thread; `status` not OK fails every request of the batch (reason BACKEND).
+class ExecutionObserver {
+ public:
+  virtual ~ExecutionObserver() = default;
+  virtual void OnExecuted(Execution* execution, Status status) = 0;
+};
+
+// One instance of a loaded model. Execute is called by one thread at a time, at most depth() executions at once.
+class BackendInstance {
+ public:
+  virtual ~BackendInstance() = default;
+  // 1: synchronous, OnExecuted is called inside Execute. 2: asynchronous.
+  virtual int depth() const { return 1; }
+  virtual void Execute(Execution* execution, ExecutionObserver* observer) = 0;
+};
+
+// A loaded model; makes instances. Thread safe. Destroyed after its instances.
+class BackendModel {
+ public:
+  virtual ~BackendModel() = default;
+  // Blocks (may load weights). `name` is the instance's, e.g. "resnet_0".
+  virtual Result<std::unique_ptr<BackendInstance>> CreateInstance(const std::string& name) = 0;
+};
+
+// A tensor as the model file itself declares it: full shape with the batch dimension, -1 where variable or symbolic.
+struct TensorSignature {
+  std::string name;
+  DataType type = DataType::kInvalid;
+  Shape shape;
+  std::vector<std::string> dim_names;  // symbolic names, empty string where fixed; may be empty altogether
+};
+struct ModelSignature {
+  std::vector<TensorSignature> inputs;
+  std::vector<TensorSignature> outputs;
+};
+
+// A kind of model runner, created once per engine. Thread safe.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+  // What the file declares, for auto-completion. Blocks. Errors: Unsupported when the backend cannot tell.
+  virtual Result<ModelSignature> ReadSignature(const ModelSpec& spec) = 0;
+  // Blocks. Errors name the file and what is wrong with it.
+  virtual Result<std::unique_ptr<BackendModel>> LoadModel(std::shared_ptr<const ModelSpec> spec) = 0;
+};
+
+}  // namespace fastserve

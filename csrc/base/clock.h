@@ -1,0 +1,21 @@
+// Time as a dependency: everything that waits or measures takes a Clock, so tests inject a fake one.
+#pragma once
+
+#include <cstdint>
+
+namespace fastserve {
+
+// Monotonic and wall time. Thread safe; never blocks.
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  // Monotonic nanoseconds since an arbitrary start.
+  virtual std::int64_t NowNs() const = 0;
+  // Milliseconds since the Unix epoch (may jump).
+  virtual std::int64_t WallMs() const = 0;
+};
+
+// The machine's clock (CLOCK_MONOTONIC, CLOCK_REALTIME). Lives for the whole process.
+const Clock& SystemClock();
+
+}  // namespace fastserve

@@ -1,0 +1,78 @@
+// What the core knows of a model: plain structs, resolved and validated by the control plane (python/fastserve/config).
+// Immutable once the model is loaded; shared by shared_ptr<const ModelSpec>.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "inference/data_type.h"
+#include "inference/shape.h"
+
+namespace fastserve {
+
+struct TensorSpec {
+  std::string name;
+  DataType type = DataType::kInvalid;
+  // Dimensions as configured, without the batch dimension; -1 is variable.
+  Shape dims;
+  // Shape the backend sees instead of dims (config `reshape`), without the batch dimension.
+  bool has_reshape = false;
+  Shape reshape;
+  bool optional = false;               // inputs
+  bool allow_ragged_batch = false;     // inputs
+  std::vector<std::string> labels;     // outputs: lines of label_filename, for the classification extension
+};
+
+enum class TimeoutAction : std::uint8_t { kReject, kDelay };
+
+// Triton's ModelQueuePolicy. Times in microseconds; 0 = none.
+struct QueuePolicySpec {
+  TimeoutAction timeout_action = TimeoutAction::kReject;
+  std::uint64_t default_timeout_us = 0;
+  bool allow_timeout_override = false;
+  std::uint32_t max_queue_size = 0;  // 0 = unbounded
+};
+
+struct DynamicBatchingSpec {
+  bool enabled = false;
+  std::vector<std::int64_t> preferred_batch_sizes;
+  std::uint64_t max_queue_delay_us = 0;
+  bool preserve_ordering = false;
+  std::uint32_t priority_levels = 0;
+  std::uint32_t default_priority_level = 0;
+  QueuePolicySpec default_queue_policy;
+  std::map<std::uint32_t, QueuePolicySpec> priority_queue_policy;
+};
+
+struct InstanceGroupSpec {
+  std::string name;
+  int count = 1;
+};
+
+struct ModelSpec {
+  std::string name;
+  std::int64_t version = 1;
+  std::string backend;          // "onnxruntime", "identity"
+  std::string platform;         // as reported by metadata, e.g. "onnxruntime_onnx"
+  std::string path;             // the model file (or directory) the backend opens; empty for identity
+  int max_batch_size = 0;       // 0: the model does not batch; dims are the full shape
+  std::vector<TensorSpec> inputs;
+  std::vector<TensorSpec> outputs;
+  DynamicBatchingSpec dynamic_batching;
+  std::vector<InstanceGroupSpec> instance_groups;
+  bool decoupled = false;
+  // config `parameters`, string values.
+  std::map<std::string, std::string> parameters;
+  // --backend-config of this backend, merged with the global ones.
+  std::map<std::string, std::string> backend_config;
+  // Extra metric labels (config `metric_tags`).
+  std::map<std::string, std::string> metric_tags;
+  // optimization.graph.level: -1 disables the graph optimisations, 0 is the backend's default, 1 and above as Triton.
+  int graph_optimization_level = 0;
+};
+
+const TensorSpec* FindTensor(const std::vector<TensorSpec>& tensors, std::string_view name);
+
+}  // namespace fastserve

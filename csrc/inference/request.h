@@ -1,0 +1,109 @@
+// One inference request on its way through the core, and the contract of its completion.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/status.h"
+#include "inference/model_spec.h"
+#include "inference/response.h"
+#include "inference/tensor.h"
+
+namespace fastserve {
+
+class InferRequest;
+using RequestPtr = std::shared_ptr<InferRequest>;
+
+// Receives the responses of one request. Implemented by front ends, the in-process API, ensembles and BLS.
+class ResponseSink {
+ public:
+  virtual ~ResponseSink() = default;
+  // Called from any thread, maybe inside Engine::Submit, without any engine lock held; must not block and must not
+  // throw. `final` is true exactly once per request, in the last call. A request to a model that is not decoupled gets
+  // exactly one call.
+  virtual void OnResponse(const RequestPtr& request, InferResponse response, bool final) = 0;
+};
+
+// Where a request waits, so that Cancel can reach it there. Implemented by schedulers.
+class CancelHook {
+ public:
+  virtual ~CancelHook() = default;
+  // Takes the request out and completes it as CANCELLED if it is still waiting; does nothing otherwise. Any thread.
+  virtual void OnCancel(const RequestPtr& request) = 0;
+};
+
+struct RequestedOutput {
+  std::string name;
+  std::uint32_t classification_count = 0;  // classification extension: 0 = the tensor itself
+  bool binary_data = false;                // HTTP: this output as binary
+};
+
+// Nanoseconds of Clock::NowNs(); 0 = not reached.
+struct RequestTimestamps {
+  std::int64_t request_start = 0;
+  std::int64_t queue_start = 0;
+  std::int64_t compute_start = 0;
+  std::int64_t compute_input_end = 0;
+  std::int64_t compute_output_start = 0;
+  std::int64_t compute_end = 0;
+};
+
+enum class FailureReason : std::uint8_t { kRejected, kCanceled, kBackend, kOther };
+
+// Fields are filled by a front end before Engine::Submit and belong to the engine until completion.
+// Invariants: 1. completes exactly once (Complete with final=true); 2. after completion no view into its inputs is used.
+// Thread safety: Cancel() and cancelled() from any thread; everything else from the thread that owns the request now.
+class InferRequest : public std::enable_shared_from_this<InferRequest> {
+ public:
+  std::string model_name;
+  std::int64_t model_version = -1;  // -1: the policy's newest
+  std::string id;
+  std::vector<Tensor> inputs;
+  std::vector<RequestedOutput> outputs;  // empty: all outputs
+  Parameters parameters;                 // without the reserved ones that have fields below
+  std::uint64_t priority = 0;
+  std::uint64_t timeout_us = 0;          // queue timeout asked for by the client; 0 = none
+  std::variant<std::uint64_t, std::string> sequence_id{std::uint64_t{0}};
+  bool sequence_start = false;
+  bool sequence_end = false;
+  bool binary_data_output = false;       // HTTP: default of outputs not listed
+  bool enable_empty_final_response = false;
+
+  // Resolved by Engine::Submit.
+  std::shared_ptr<const ModelSpec> spec;
+  std::int64_t batch_size = 1;           // first dimension of the inputs, 1 when the model does not batch
+  std::size_t input_bytes = 0;           // what this request counts against --max-inflight-bytes
+  RequestTimestamps timestamps;
+
+  // Who gets the responses. Set once before Submit; kept alive by the request.
+  std::shared_ptr<ResponseSink> sink;
+
+  // Sends a response; `final` ends the request. Non-final calls only for decoupled models.
+  void Respond(InferResponse response, bool final);
+  // Respond(error, final=true) with this request's id, model and version filled in.
+  void Fail(Status status);
+  bool completed() const { return completed_.load(std::memory_order_acquire); }
+
+  // Asks for the request to end early, idempotent, from any thread: completes it as CANCELLED at once while it
+  // waits, at its next stage otherwise.
+  void Cancel();
+  // Pairs with the store in Cancel (release).
+  bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
+
+  // For schedulers: who is told of a cancellation while the request waits; null when it no longer waits. The hook must
+  // outlive its registration. Returns false when the request was cancelled already (the hook is then not called).
+  bool SetCancelHook(std::shared_ptr<CancelHook> hook);
+
+ private:
+  std::atomic<bool> cancelled_{false};
+  std::atomic<bool> completed_{false};
+  std::atomic_flag hook_lock_ = ATOMIC_FLAG_INIT;  // guards hook_; held for a pointer copy only
+  std::shared_ptr<CancelHook> hook_;
+};
+
+}  // namespace fastserve

@@ -1,0 +1,23 @@
+// Tensor shapes: small vectors of int64 with overflow-checked arithmetic. -1 is a variable dimension in a specification.
+#pragma once
+
+#include <boost/container/small_vector.hpp>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "inference/data_type.h"
+
+namespace fastserve {
+
+using Shape = boost::container::small_vector<std::int64_t, 6>;
+
+// Product of the dimensions; 1 for a scalar. nullopt when a dimension is negative or the product overflows int64.
+std::optional<std::int64_t> ElementCount(std::span<const std::int64_t> shape);
+// ElementCount times element size; nullopt on overflow, negative dimension or a type of variable size.
+std::optional<std::size_t> TensorByteSize(DataType type, std::span<const std::int64_t> shape);
+// "[3,-1]"; "[]" for a scalar.
+std::string ShapeToString(std::span<const std::int64_t> shape);
+
+}  // namespace fastserve
