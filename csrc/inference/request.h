@@ -55,6 +55,22 @@ struct RequestTimestamps {
 
 enum class FailureReason : std::uint8_t { kRejected, kCanceled, kBackend, kOther };
 
+// The engine's own end of a request: told once, after the sink has had the final response.
+class CompletionListener {
+ public:
+  virtual ~CompletionListener() = default;
+  virtual void OnCompleted(const InferRequest& request) = 0;
+};
+
+// A request's place in the one scheduler queue that holds it; guarded by that queue's mutex.
+struct QueueLink {
+  RequestPtr self;  // the queue's reference; null when not linked
+  InferRequest* previous = nullptr;
+  InferRequest* next = nullptr;
+  std::int64_t deadline_ns = 0;  // queue timeout; 0 = none
+  bool delayed = false;          // timed out with action DELAY
+};
+
 // Fields are filled by a front end before Engine::Submit and belong to the engine until completion.
 // Invariants: 1. completes exactly once (Complete with final=true); 2. after completion no view into its inputs is used.
 // Thread safety: Cancel() and cancelled() from any thread; everything else from the thread that owns the request now.
@@ -80,13 +96,17 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   std::size_t input_bytes = 0;           // what this request counts against --max-inflight-bytes
   RequestTimestamps timestamps;
 
+  FailureReason failure_reason = FailureReason::kOther;  // set by whoever fails the request, before Fail
+  QueueLink queue_link;
+  std::shared_ptr<CompletionListener> completion_listener;
+
   // Who gets the responses. Set once before Submit; kept alive by the request.
   std::shared_ptr<ResponseSink> sink;
 
   // Sends a response; `final` ends the request. Non-final calls only for decoupled models.
   void Respond(InferResponse response, bool final);
   // Respond(error, final=true) with this request's id, model and version filled in.
-  void Fail(Status status);
+  void Fail(Status status, FailureReason reason);
   bool completed() const { return completed_.load(std::memory_order_acquire); }
 
   // Asks for the request to end early, idempotent, from any thread: completes it as CANCELLED at once while it
@@ -95,8 +115,8 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   // Pairs with the store in Cancel (release).
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
 
-  // For schedulers: who is told of a cancellation while the request waits; null when it no longer waits. The hook must
-  // outlive its registration. Returns false when the request was cancelled already (the hook is then not called).
+  // For schedulers: who is told of a cancellation while the request waits; null when it no longer waits. Returns false when
+  // the request was cancelled already (the hook is then not called).
   bool SetCancelHook(std::shared_ptr<CancelHook> hook);
 
  private:

@@ -1,0 +1,67 @@
+#include "inference/request.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+namespace fastserve {
+
+namespace {
+
+// A second completion is our own bug: going on would answer somebody else's request.
+[[noreturn]] void AbortOnSecondCompletion(const InferRequest& request) {
+  std::fprintf(stderr, "fastserve: request '%s' for model '%s' completed twice\n", request.id.c_str(),
+               request.model_name.c_str());
+  std::abort();
+}
+
+class HookGuard {
+ public:
+  explicit HookGuard(std::atomic_flag& flag) : flag_(flag) {
+    while (flag_.test_and_set(std::memory_order_acquire)) {
+    }
+  }
+  ~HookGuard() { flag_.clear(std::memory_order_release); }
+  HookGuard(const HookGuard&) = delete;
+  HookGuard& operator=(const HookGuard&) = delete;
+
+ private:
+  std::atomic_flag& flag_;
+};
+
+}  // namespace
+
+void InferRequest::Respond(InferResponse response, bool final) {
+  if (final && completed_.exchange(true, std::memory_order_acq_rel)) AbortOnSecondCompletion(*this);
+  const RequestPtr self = shared_from_this();
+  sink->OnResponse(self, std::move(response), final);
+  if (final && completion_listener) std::exchange(completion_listener, nullptr)->OnCompleted(*this);
+}
+
+void InferRequest::Fail(Status status, FailureReason reason) {
+  failure_reason = reason;
+  InferResponse response;
+  response.status = std::move(status);
+  response.model_name = model_name;
+  response.model_version = spec ? spec->version : model_version;
+  response.id = id;
+  Respond(std::move(response), /*final=*/true);
+}
+
+void InferRequest::Cancel() {
+  std::shared_ptr<CancelHook> hook;
+  {
+    const HookGuard guard(hook_lock_);
+    if (cancelled_.exchange(true, std::memory_order_acq_rel)) return;
+    hook = hook_;
+  }
+  if (hook) hook->OnCancel(shared_from_this());
+}
+
+bool InferRequest::SetCancelHook(std::shared_ptr<CancelHook> hook) {
+  const HookGuard guard(hook_lock_);
+  hook_.swap(hook);
+  return !cancelled_.load(std::memory_order_relaxed);  // written under hook_lock_
+}
+
+}  // namespace fastserve
