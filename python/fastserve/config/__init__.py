@@ -1,0 +1,1 @@
+"""Model configuration: schema, parsing, completion and validation of config.pbtxt."""
