@@ -31,7 +31,21 @@ Status SetLogFile(const std::string& path);
 
 bool LogEnabled(LogLevel level, int verbosity = 1);
 
-// Writes one line; control characters of `message` are escaped. Never call while holding a mutex.
+// What one line says.
+struct LogRecord {
+  LogLevel level = LogLevel::kInfo;
+  std::string_view file;  // its directory is left out
+  int line = 0;
+  std::string_view message;
+  std::int64_t time_us = 0;  // since the Unix epoch, printed as UTC
+  int pid = 0;
+};
+// The line with its newline, as Triton writes it (verbose lines have the letter of INFO):
+//   default: I1122 21:30:00.123456 4711 server.cc:42] "sentence"
+//   ISO8601: 2026-11-22T21:30:00Z I 4711 server.cc:42] "sentence"
+std::string FormatLogLine(const LogRecord& record, LogFormat format);
+
+// Writes one line with one write(2); a line that the target does not take is dropped. Control characters of `message` are escaped. Never call while holding a mutex.
 void LogLine(LogLevel level, std::string_view file, int line, std::string_view message);
 
 // `text` with control characters, backslash and double quote escaped as in JSON, for names from clients.

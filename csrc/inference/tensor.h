@@ -28,12 +28,17 @@ struct Tensor {
 Status ParseBytesElements(std::string_view tensor_name, std::span<const std::byte> data, std::int64_t expected_count,
                           std::vector<std::string_view>* elements);
 
-// Byte offsets of rows: result[i] is where row i starts when `row_elements` elements make a row; the last entry is the
-// end. Works for fixed-size types too. Error: InvalidArgument as ParseBytesElements.
+// Checks that `data` holds exactly `expected_count` elements, without storing them. `place` names the tensor in the error:
+// "'X' for model 'M'".
+Status CheckBytesElements(std::string_view place, std::span<const std::byte> data, std::int64_t expected_count);
+
+// Byte offsets of the rows of a BYTES tensor: result[i] is where row i starts when `row_elements` elements make a row; the
+// last entry is the end. Needs memory for rows + 1 offsets: the caller has limited `rows`.
+// Error: InvalidArgument as ParseBytesElements.
 Result<std::vector<std::size_t>> BytesRowOffsets(std::string_view tensor_name, std::span<const std::byte> data,
                                                  std::int64_t rows, std::int64_t row_elements);
 
-// Appends one element in serialised form.
+// Appends one element, shorter than 4 GiB, in serialised form.
 void AppendBytesElement(std::string_view element, std::string* serialized);
 
 }  // namespace fastserve
