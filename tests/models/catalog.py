@@ -1,0 +1,67 @@
+"""Every synthetic model by name."""
+
+from collections.abc import Callable
+from functools import partial
+
+import onnx
+from onnx import TensorProto
+
+from tests.models import graphs
+
+# Protocol data type -> ONNX element type, for the `identity_<type>` models.
+IDENTITY_TYPES: dict[str, int] = {
+    "bool": TensorProto.BOOL,
+    "uint8": TensorProto.UINT8,
+    "uint16": TensorProto.UINT16,
+    "uint32": TensorProto.UINT32,
+    "uint64": TensorProto.UINT64,
+    "int8": TensorProto.INT8,
+    "int16": TensorProto.INT16,
+    "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64,
+    "fp16": TensorProto.FLOAT16,
+    "fp32": TensorProto.FLOAT,
+    "fp64": TensorProto.DOUBLE,
+    "bytes": TensorProto.STRING,
+    "bf16": TensorProto.BFLOAT16,
+}
+
+ModelSource = Callable[[], bytes]
+
+
+def _serialized(builder: Callable[[], onnx.ModelProto]) -> ModelSource:
+    return lambda: builder().SerializeToString()
+
+
+def _broken() -> bytes:
+    """Not a model: a plausible first byte, then garbage."""
+    return b"\x08\x0a" + bytes(range(255, 0, -1)) * 4
+
+
+MODELS: dict[str, ModelSource] = {
+    "tiny": _serialized(graphs.tiny),
+    "add_sub_fp32": _serialized(partial(graphs.add_sub, TensorProto.FLOAT)),
+    "add_sub_int32": _serialized(partial(graphs.add_sub, TensorProto.INT32)),
+    "conv": _serialized(graphs.conv),
+    "dynamic": _serialized(graphs.dynamic),
+    "scalar": _serialized(graphs.scalar),
+    "nobatch": _serialized(graphs.nobatch),
+    "nonzero": _serialized(graphs.nonzero),
+    "strings": _serialized(graphs.strings),
+    "classifier": _serialized(graphs.classifier),
+    "lookup": _serialized(graphs.lookup),
+    "overridable": _serialized(graphs.overridable),
+    "sequence": _serialized(graphs.sequence),
+    "broken": _broken,
+    **{
+        f"identity_{name}": _serialized(partial(graphs.identity, element))
+        for name, element in IDENTITY_TYPES.items()
+    },
+}
+
+
+def model_bytes(name: str) -> bytes:
+    """The file of one model. Raises KeyError with the known names for an unknown one."""
+    if name not in MODELS:
+        raise KeyError(f"no synthetic model '{name}'; there are {', '.join(sorted(MODELS))}")
+    return MODELS[name]()
