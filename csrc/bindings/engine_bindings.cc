@@ -1,0 +1,216 @@
+// The Engine for the control plane: models, statistics, drain. Every call that may block releases
+// the GIL.
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backend/identity/identity.h"
+#include "backend/onnxruntime/onnxruntime_backend.h"
+#include "bindings/bindings.h"
+#include "bindings/infer_bindings.h"
+#include "bindings/model_spec_bindings.h"
+#include "engine/engine.h"
+
+namespace fastserve {
+
+namespace py = pybind11;
+
+namespace {
+
+using EngineClass = py::class_<Engine, std::shared_ptr<Engine>>;
+
+// Releases the GIL for the scope when this thread holds it; destructors run with and without it.
+class OptionalGilRelease {
+ public:
+  OptionalGilRelease() {
+    if (PyGILState_Check() == 1) state_ = PyEval_SaveThread();
+  }
+  ~OptionalGilRelease() {
+    if (state_ != nullptr) PyEval_RestoreThread(state_);
+  }
+  OptionalGilRelease(const OptionalGilRelease&) = delete;
+  OptionalGilRelease& operator=(const OptionalGilRelease&) = delete;
+
+ private:
+  PyThreadState* state_ = nullptr;
+};
+
+// A loaded version in Python's hands. Dropping it may join the threads of its instances, so it is
+// done without the GIL.
+class ModelHandle {
+ public:
+  explicit ModelHandle(LoadedModelPtr model) : model_(std::move(model)) {}
+  ~ModelHandle() { Release(); }
+  ModelHandle(const ModelHandle&) = delete;
+  ModelHandle& operator=(const ModelHandle&) = delete;
+
+  const LoadedModelPtr& model() const { return model_; }
+  void Release() {
+    LoadedModelPtr model = std::move(model_);
+    if (model == nullptr) return;
+    OptionalGilRelease unlocked;
+    model.reset();
+  }
+
+ private:
+  LoadedModelPtr model_;
+};
+
+std::int64_t TimeoutNs(double seconds) {
+  return seconds < 0 ? -1 : static_cast<std::int64_t>(std::llround(seconds * 1e9));
+}
+
+std::shared_ptr<Engine> CreateEngine(std::uint64_t max_inflight_bytes,
+                                     std::uint32_t delay_scheduler_requests,
+                                     bool counter_latencies) {
+  EngineOptions options;
+  options.max_inflight_bytes = max_inflight_bytes;
+  options.delay_scheduler_requests = delay_scheduler_requests;
+  options.metrics_counter_latencies = counter_latencies;
+  auto engine = ValueOrThrow(Engine::Create(options));
+  // The destructor drains, and what it waits for may itself need the GIL.
+  return {engine.release(), [](Engine* pointer) {
+            OptionalGilRelease unlocked;
+            delete pointer;
+          }};
+}
+
+void RegisterOnnxRuntime(Engine* engine, const std::string& library_path, int intra_op_threads,
+                         int inter_op_threads) {
+  OnnxRuntimeOptions options;
+  options.library_path = library_path;
+  options.global_intra_op_threads = intra_op_threads;
+  options.global_inter_op_threads = inter_op_threads;
+  Result<std::unique_ptr<Backend>> backend = [&options] {
+    py::gil_scoped_release unlocked;
+    return CreateOnnxRuntimeBackend(options);
+  }();
+  engine->RegisterBackend(ValueOrThrow(std::move(backend)));
+}
+
+py::dict ReadSignature(Engine* engine, const py::dict& spec_values) {
+  const auto spec = ModelSpecFromDict(spec_values);
+  auto signature = [&] {
+    py::gil_scoped_release unlocked;
+    return engine->ReadSignature(*spec);
+  }();
+  return SignatureToDict(ValueOrThrow(std::move(signature)));
+}
+
+std::shared_ptr<ModelHandle> LoadModel(Engine* engine, const py::dict& spec_values) {
+  const auto spec = ModelSpecFromDict(spec_values);
+  auto model = [&] {
+    py::gil_scoped_release unlocked;
+    return engine->LoadModel(spec);
+  }();
+  return std::make_shared<ModelHandle>(ValueOrThrow(std::move(model)));
+}
+
+std::vector<std::shared_ptr<ModelHandle>> Publish(
+    Engine* engine, const std::string& name,
+    const std::vector<std::shared_ptr<ModelHandle>>& handles) {
+  std::vector<LoadedModelPtr> models;
+  for (const auto& handle : handles) models.push_back(handle->model());
+  std::vector<LoadedModelPtr> replaced;
+  {
+    py::gil_scoped_release unlocked;
+    replaced = engine->Publish(name, std::move(models));
+  }
+  std::vector<std::shared_ptr<ModelHandle>> result;
+  for (LoadedModelPtr& model : replaced)
+    result.push_back(std::make_shared<ModelHandle>(std::move(model)));
+  return result;
+}
+
+const char* ModelStateName(ModelState state) {
+  switch (state) {
+    case ModelState::kReady:
+      return "READY";
+    case ModelState::kUnavailable:
+      return "UNAVAILABLE";
+    default:
+      return "UNKNOWN";
+  }
+}
+
+void BindModels(EngineClass& engine) {
+  engine
+      .def("register_identity_backend",
+           [](Engine& self) { self.RegisterBackend(CreateIdentityBackend()); })
+      .def("register_onnxruntime_backend", &RegisterOnnxRuntime, py::arg("library_path"),
+           py::arg("intra_op_threads") = 0, py::arg("inter_op_threads") = 0)
+      .def(
+          "has_backend",
+          [](const Engine& self, const std::string& name) { return self.HasBackend(name); },
+          py::arg("name"))
+      .def("read_signature", &ReadSignature, py::arg("spec"))
+      .def("load_model", &LoadModel, py::arg("spec"))
+      .def("publish", &Publish, py::arg("name"), py::arg("models"))
+      .def(
+          "drain",
+          [](Engine& self, const ModelHandle& handle, double timeout_s) {
+            return self.Drain(handle.model(), TimeoutNs(timeout_s));
+          },
+          py::arg("model"), py::arg("timeout_s") = -1.0, py::call_guard<py::gil_scoped_release>())
+      .def(
+          "set_load_duration",
+          [](Engine& self, const ModelHandle& handle, double seconds) {
+            self.SetLoadDuration(handle.model(), seconds);
+          },
+          py::arg("model"), py::arg("seconds"))
+      .def(
+          "model_state",
+          [](const Engine& self, const std::string& name, std::int64_t version) {
+            return ModelStateName(self.model_state(name, version));
+          },
+          py::arg("name"), py::arg("version") = -1)
+      .def(
+          "model_version",
+          [](const Engine& self, const std::string& name, std::int64_t version) {
+            return ValueOrThrow(self.FindModel(name, version))->version;
+          },
+          py::arg("name"), py::arg("version") = -1);
+}
+
+void BindServerState(EngineClass& engine) {
+  engine.def("set_ready", &Engine::SetReady, py::arg("ready"))
+      .def_property_readonly("ready", &Engine::ready)
+      .def_property_readonly("live", &Engine::live)
+      .def("stop_accepting", &Engine::StopAccepting, py::call_guard<py::gil_scoped_release>())
+      .def(
+          "wait_idle",
+          [](Engine& self, double timeout_s) { return self.WaitIdle(TimeoutNs(timeout_s)); },
+          py::arg("timeout_s") = -1.0, py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("inflight_requests", &Engine::inflight_requests)
+      .def_property_readonly("inflight_bytes", &Engine::inflight_bytes)
+      .def(
+          "statistics_json",
+          [](const Engine& self, const std::string& name, std::int64_t version) {
+            auto json = [&] {
+              py::gil_scoped_release unlocked;
+              return self.StatisticsJson(name, version);
+            }();
+            return ValueOrThrow(std::move(json));
+          },
+          py::arg("name") = "", py::arg("version") = -1)
+      .def("metrics_text", &Engine::MetricsText, py::call_guard<py::gil_scoped_release>());
+}
+
+}  // namespace
+
+void BindEngine(py::module_& module) {
+  py::class_<ModelHandle, std::shared_ptr<ModelHandle>>(module, "ModelHandle")
+      .def("release", &ModelHandle::Release);
+  EngineClass engine(module, "Engine");
+  engine.def(py::init(&CreateEngine), py::arg("max_inflight_bytes") = 0,
+             py::arg("delay_scheduler_requests") = 0, py::arg("counter_latencies") = true);
+  BindModels(engine);
+  BindServerState(engine);
+  BindInference(module, engine);
+}
+
+}  // namespace fastserve

@@ -1,0 +1,147 @@
+// Dicts of the control plane -> ModelSpec, and model signatures -> dicts.
+#include "bindings/model_spec_bindings.h"
+
+#include <pybind11/stl.h>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings/bindings.h"
+
+namespace fastserve {
+
+namespace py = pybind11;
+
+namespace {
+
+// *target = values[key], where the key is present.
+template <typename T>
+void Read(const py::dict& values, const char* key, T* target) {
+  if (values.contains(key)) *target = values[key].cast<T>();
+}
+
+Shape ReadShape(const py::handle& dims) {
+  const auto values = dims.cast<std::vector<std::int64_t>>();
+  return Shape(values.begin(), values.end());
+}
+
+TensorSpec ReadTensor(const py::dict& values) {
+  TensorSpec tensor;
+  Read(values, "name", &tensor.name);
+  const auto type_name = values["type"].cast<std::string>();
+  const auto type = ParseDataType(type_name);
+  if (!type) {
+    ThrowIfError(Status::InvalidArgument("tensor '" + tensor.name + "' has unknown data type '" +
+                                         type_name + "'"));
+  }
+  tensor.type = *type;
+  tensor.dims = ReadShape(values["dims"]);
+  if (values.contains("reshape") && !values["reshape"].is_none()) {
+    tensor.has_reshape = true;
+    tensor.reshape = ReadShape(values["reshape"]);
+  }
+  Read(values, "optional", &tensor.optional);
+  Read(values, "allow_ragged_batch", &tensor.allow_ragged_batch);
+  Read(values, "labels", &tensor.labels);
+  return tensor;
+}
+
+std::vector<TensorSpec> ReadTensors(const py::dict& values, const char* key) {
+  std::vector<TensorSpec> tensors;
+  if (!values.contains(key)) return tensors;
+  for (const py::handle item : values[key]) tensors.push_back(ReadTensor(item.cast<py::dict>()));
+  return tensors;
+}
+
+QueuePolicySpec ReadQueuePolicy(const py::dict& values) {
+  QueuePolicySpec policy;
+  bool delay = false;
+  Read(values, "delay", &delay);
+  policy.timeout_action = delay ? TimeoutAction::kDelay : TimeoutAction::kReject;
+  Read(values, "default_timeout_us", &policy.default_timeout_us);
+  Read(values, "allow_timeout_override", &policy.allow_timeout_override);
+  Read(values, "max_queue_size", &policy.max_queue_size);
+  return policy;
+}
+
+DynamicBatchingSpec ReadDynamicBatching(const py::dict& values) {
+  DynamicBatchingSpec batching;
+  batching.enabled = true;
+  Read(values, "preferred_batch_sizes", &batching.preferred_batch_sizes);
+  Read(values, "max_queue_delay_us", &batching.max_queue_delay_us);
+  Read(values, "preserve_ordering", &batching.preserve_ordering);
+  Read(values, "priority_levels", &batching.priority_levels);
+  Read(values, "default_priority_level", &batching.default_priority_level);
+  if (values.contains("default_queue_policy")) {
+    batching.default_queue_policy =
+        ReadQueuePolicy(values["default_queue_policy"].cast<py::dict>());
+  }
+  if (values.contains("priority_queue_policy")) {
+    for (const auto& [level, policy] : values["priority_queue_policy"].cast<py::dict>()) {
+      batching.priority_queue_policy[level.cast<std::uint32_t>()] =
+          ReadQueuePolicy(policy.cast<py::dict>());
+    }
+  }
+  return batching;
+}
+
+std::vector<InstanceGroupSpec> ReadInstanceGroups(const py::dict& values) {
+  std::vector<InstanceGroupSpec> groups;
+  if (!values.contains("instance_groups")) return groups;
+  for (const py::handle item : values["instance_groups"]) {
+    const auto group_values = item.cast<py::dict>();
+    InstanceGroupSpec group;
+    Read(group_values, "name", &group.name);
+    Read(group_values, "count", &group.count);
+    groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+py::list TensorsToList(const std::vector<TensorSignature>& tensors) {
+  py::list result;
+  for (const TensorSignature& tensor : tensors) {
+    py::dict item;
+    item["name"] = tensor.name;
+    item["data_type"] = std::string(DataTypeName(tensor.type));
+    item["dims"] = std::vector<std::int64_t>(tensor.shape.begin(), tensor.shape.end());
+    item["dim_names"] = tensor.dim_names;
+    result.append(item);
+  }
+  return result;
+}
+
+}  // namespace
+
+std::shared_ptr<const ModelSpec> ModelSpecFromDict(const py::dict& values) {
+  auto spec = std::make_shared<ModelSpec>();
+  Read(values, "name", &spec->name);
+  Read(values, "version", &spec->version);
+  Read(values, "backend", &spec->backend);
+  Read(values, "platform", &spec->platform);
+  Read(values, "path", &spec->path);
+  Read(values, "max_batch_size", &spec->max_batch_size);
+  spec->inputs = ReadTensors(values, "inputs");
+  spec->outputs = ReadTensors(values, "outputs");
+  if (values.contains("dynamic_batching") && !values["dynamic_batching"].is_none()) {
+    spec->dynamic_batching = ReadDynamicBatching(values["dynamic_batching"].cast<py::dict>());
+  }
+  spec->instance_groups = ReadInstanceGroups(values);
+  Read(values, "decoupled", &spec->decoupled);
+  Read(values, "parameters", &spec->parameters);
+  Read(values, "backend_config", &spec->backend_config);
+  Read(values, "metric_tags", &spec->metric_tags);
+  Read(values, "graph_optimization_level", &spec->graph_optimization_level);
+  return spec;
+}
+
+py::dict SignatureToDict(const ModelSignature& signature) {
+  py::dict result;
+  result["inputs"] = TensorsToList(signature.inputs);
+  result["outputs"] = TensorsToList(signature.outputs);
+  return result;
+}
+
+}  // namespace fastserve
