@@ -2,7 +2,9 @@
 // Source: https://clang.llvm.org/docs/ThreadSafetyAnalysis.html
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 
 #if defined(__clang__)
@@ -54,6 +56,10 @@ class ConditionVariable {
  public:
   // Blocks until notified (or spuriously); the caller re-checks its predicate.
   void Wait(Mutex& mutex) REQUIRES(mutex) { condition_.wait(mutex); }
+  // As Wait, for at most `timeout_ns` of real time.
+  void WaitFor(Mutex& mutex, std::int64_t timeout_ns) REQUIRES(mutex) {
+    condition_.wait_for(mutex, std::chrono::nanoseconds(timeout_ns));
+  }
   void NotifyOne() { condition_.notify_one(); }
   void NotifyAll() { condition_.notify_all(); }
 
