@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Makes the virtual environment, installs the pinned requirements, puts python/ on its path and enables the hook.
+# Usage: tools/setup/environment.sh PYTHON VENV
+set -euo pipefail
+python=$1 venv=$2
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
+  echo "fastserve needs Python 3.10 or newer; $python is older. Use: make PYTHON=python3.x" >&2
+  exit 1
+}
+[[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
+"$venv/bin/python" -m pip install -q --disable-pip-version-check -r requirements/dev.in
+site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+echo "$PWD/python" >"$site/fastserve-dev.pth"
+if [[ -d .git ]] && ! git config --get core.hooksPath >/dev/null; then
+  git config core.hooksPath tools/hooks
+fi
