@@ -1,4 +1,5 @@
-// Bytes on their way out: small pieces we built, each followed by a view into a tensor, so that no tensor byte is copied.
+// Bytes on their way out: small pieces we built, each followed by a view into a tensor, so that no
+// tensor byte is copied.
 #pragma once
 
 #include <cstddef>

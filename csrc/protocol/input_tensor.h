@@ -1,0 +1,30 @@
+// What both codecs check and do for every input tensor, whichever way its bytes arrive.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/status.h"
+#include "inference/tensor.h"
+
+namespace fastserve {
+
+// The data type of a protocol name ("FP32"; configuration names are no protocol names).
+// Errors: InvalidArgument naming the input.
+Result<DataType> ParseInputDataType(std::string_view datatype, std::string_view input_name);
+
+// The number of elements of an input's shape. Errors: InvalidArgument when a dimension is negative
+// or the product overflows.
+Result<std::int64_t> InputElementCount(const Tensor& input);
+
+// `bytes` itself when aligned for elements of `type`, else an aligned copy (counted by
+// CountCopiedBytes). Errors: Unavailable when memory is exhausted.
+Result<BufferView> AlignedForType(BufferView bytes, DataType type);
+
+// A new buffer for `size` tensor bytes. Errors: Unavailable when memory is exhausted.
+Result<BufferPtr> AllocateTensor(std::size_t size);
+
+// Strings of the protocol (ids, names) are UTF-8; tensor bytes may be anything.
+bool IsValidUtf8(std::string_view text);
+
+}  // namespace fastserve
