@@ -45,6 +45,8 @@ class Lender {
 
  private:
   friend class Engine;
+  void Add(LoadedModelPtr model);
+
   std::vector<LoadedModelPtr> pending_;
 };
 

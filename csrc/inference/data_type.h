@@ -1,4 +1,5 @@
-// The tensor data types of the Open Inference Protocol (KServe v2) with Triton's configuration names.
+// The tensor data types of the Open Inference Protocol (KServe v2) with Triton's configuration
+// names.
 #pragma once
 
 #include <cstddef>
@@ -9,20 +10,20 @@
 namespace fastserve {
 
 // X(enumerator, protocol name, configuration name, bytes per element; 0 = variable)
-#define FASTSERVE_DATA_TYPES(X)       \
-  X(kBool, "BOOL", "TYPE_BOOL", 1)     \
-  X(kUint8, "UINT8", "TYPE_UINT8", 1)  \
+#define FASTSERVE_DATA_TYPES(X)          \
+  X(kBool, "BOOL", "TYPE_BOOL", 1)       \
+  X(kUint8, "UINT8", "TYPE_UINT8", 1)    \
   X(kUint16, "UINT16", "TYPE_UINT16", 2) \
   X(kUint32, "UINT32", "TYPE_UINT32", 4) \
   X(kUint64, "UINT64", "TYPE_UINT64", 8) \
-  X(kInt8, "INT8", "TYPE_INT8", 1)     \
-  X(kInt16, "INT16", "TYPE_INT16", 2)  \
-  X(kInt32, "INT32", "TYPE_INT32", 4)  \
-  X(kInt64, "INT64", "TYPE_INT64", 8)  \
-  X(kFp16, "FP16", "TYPE_FP16", 2)     \
-  X(kFp32, "FP32", "TYPE_FP32", 4)     \
-  X(kFp64, "FP64", "TYPE_FP64", 8)     \
-  X(kBytes, "BYTES", "TYPE_STRING", 0) \
+  X(kInt8, "INT8", "TYPE_INT8", 1)       \
+  X(kInt16, "INT16", "TYPE_INT16", 2)    \
+  X(kInt32, "INT32", "TYPE_INT32", 4)    \
+  X(kInt64, "INT64", "TYPE_INT64", 8)    \
+  X(kFp16, "FP16", "TYPE_FP16", 2)       \
+  X(kFp32, "FP32", "TYPE_FP32", 4)       \
+  X(kFp64, "FP64", "TYPE_FP64", 8)       \
+  X(kBytes, "BYTES", "TYPE_STRING", 0)   \
   X(kBf16, "BF16", "TYPE_BF16", 2)
 
 enum class DataType : std::uint8_t {

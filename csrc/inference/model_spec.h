@@ -1,5 +1,6 @@
-// What the core knows of a model: plain structs, resolved and validated by the control plane (python/fastserve/config).
-// Immutable once the model is loaded; shared by shared_ptr<const ModelSpec>.
+// What the core knows of a model: plain structs, resolved and validated by the control plane
+// (python/fastserve/config). Immutable once the model is loaded; shared by shared_ptr<const
+// ModelSpec>.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +21,10 @@ struct TensorSpec {
   // Shape the backend sees instead of dims (config `reshape`), without the batch dimension.
   bool has_reshape = false;
   Shape reshape;
-  bool optional = false;               // inputs
-  bool allow_ragged_batch = false;     // inputs
-  std::vector<std::string> labels;     // outputs: lines of label_filename, for the classification extension
+  bool optional = false;            // inputs
+  bool allow_ragged_batch = false;  // inputs
+  std::vector<std::string>
+      labels;  // outputs: lines of label_filename, for the classification extension
 };
 
 enum class TimeoutAction : std::uint8_t { kReject, kDelay };
@@ -54,10 +56,10 @@ struct InstanceGroupSpec {
 struct ModelSpec {
   std::string name;
   std::int64_t version = 1;
-  std::string backend;          // "onnxruntime", "identity"
-  std::string platform;         // as reported by metadata, e.g. "onnxruntime_onnx"
-  std::string path;             // the model file (or directory) the backend opens; empty for identity
-  int max_batch_size = 0;       // 0: the model does not batch; dims are the full shape
+  std::string backend;     // "onnxruntime", "identity"
+  std::string platform;    // as reported by metadata, e.g. "onnxruntime_onnx"
+  std::string path;        // the model file (or directory) the backend opens; empty for identity
+  int max_batch_size = 0;  // 0: the model does not batch; dims are the full shape
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
   DynamicBatchingSpec dynamic_batching;
@@ -69,7 +71,8 @@ struct ModelSpec {
   std::map<std::string, std::string> backend_config;
   // Extra metric labels (config `metric_tags`).
   std::map<std::string, std::string> metric_tags;
-  // optimization.graph.level: -1 disables the graph optimisations, 0 is the backend's default, 1 and above as Triton.
+  // optimization.graph.level: -1 disables the graph optimisations, 0 is the backend's default, 1
+  // and above as Triton.
   int graph_optimization_level = 0;
 };
 

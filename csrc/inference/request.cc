@@ -10,8 +10,8 @@ namespace {
 
 // A second completion is our own bug: going on would answer somebody else's request.
 [[noreturn]] void AbortOnSecondCompletion(const InferRequest& request) {
-  std::fprintf(stderr, "fastserve: request '%s' for model '%s' completed twice\n", request.id.c_str(),
-               request.model_name.c_str());
+  std::fprintf(stderr, "fastserve: request '%s' for model '%s' completed twice\n",
+               request.id.c_str(), request.model_name.c_str());
   std::abort();
 }
 
@@ -39,6 +39,7 @@ void InferRequest::Respond(InferResponse response, bool final) {
 }
 
 void InferRequest::Fail(Status status, FailureReason reason) {
+  failed = true;
   failure_reason = reason;
   InferResponse response;
   response.status = std::move(status);

@@ -19,13 +19,14 @@ namespace fastserve {
 class InferRequest;
 using RequestPtr = std::shared_ptr<InferRequest>;
 
-// Receives the responses of one request. Implemented by front ends, the in-process API, ensembles and BLS.
+// Receives the responses of one request. Implemented by front ends, the in-process API, ensembles
+// and BLS.
 class ResponseSink {
  public:
   virtual ~ResponseSink() = default;
-  // Called from any thread, maybe inside Engine::Submit, without any engine lock held; must not block and must not
-  // throw. `final` is true exactly once per request, in the last call. A request to a model that is not decoupled gets
-  // exactly one call.
+  // Called from any thread, maybe inside Engine::Submit, without any engine lock held; must not
+  // block and must not throw. `final` is true exactly once per request, in the last call. A request
+  // to a model that is not decoupled gets exactly one call.
   virtual void OnResponse(const RequestPtr& request, InferResponse response, bool final) = 0;
 };
 
@@ -33,7 +34,8 @@ class ResponseSink {
 class CancelHook {
  public:
   virtual ~CancelHook() = default;
-  // Takes the request out and completes it as CANCELLED if it is still waiting; does nothing otherwise. Any thread.
+  // Takes the request out and completes it as CANCELLED if it is still waiting; does nothing
+  // otherwise. Any thread.
   virtual void OnCancel(const RequestPtr& request) = 0;
 };
 
@@ -72,8 +74,9 @@ struct QueueLink {
 };
 
 // Fields are filled by a front end before Engine::Submit and belong to the engine until completion.
-// Invariants: 1. completes exactly once (Complete with final=true); 2. after completion no view into its inputs is used.
-// Thread safety: Cancel() and cancelled() from any thread; everything else from the thread that owns the request now.
+// Invariants: 1. completes exactly once (Complete with final=true); 2. after completion no view
+// into its inputs is used. Thread safety: Cancel() and cancelled() from any thread; everything else
+// from the thread that owns the request now.
 class InferRequest : public std::enable_shared_from_this<InferRequest> {
  public:
   std::string model_name;
@@ -83,40 +86,43 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   std::vector<RequestedOutput> outputs;  // empty: all outputs
   Parameters parameters;                 // without the reserved ones that have fields below
   std::uint64_t priority = 0;
-  std::uint64_t timeout_us = 0;          // queue timeout asked for by the client; 0 = none
+  std::uint64_t timeout_us = 0;  // queue timeout asked for by the client; 0 = none
   std::variant<std::uint64_t, std::string> sequence_id{std::uint64_t{0}};
   bool sequence_start = false;
   bool sequence_end = false;
-  bool binary_data_output = false;       // HTTP: default of outputs not listed
+  bool binary_data_output = false;  // HTTP: default of outputs not listed
   bool enable_empty_final_response = false;
 
   // Resolved by Engine::Submit.
   std::shared_ptr<const ModelSpec> spec;
-  std::int64_t batch_size = 1;           // first dimension of the inputs, 1 when the model does not batch
-  std::size_t input_bytes = 0;           // what this request counts against --max-inflight-bytes
+  std::int64_t batch_size = 1;  // first dimension of the inputs, 1 when the model does not batch
+  std::size_t input_bytes = 0;  // what this request counts against --max-inflight-bytes
   RequestTimestamps timestamps;
 
-  FailureReason failure_reason = FailureReason::kOther;  // set by whoever fails the request, before Fail
+  bool failed = false;  // set by Fail, with the reason
+  FailureReason failure_reason = FailureReason::kOther;
   QueueLink queue_link;
   std::shared_ptr<CompletionListener> completion_listener;
 
-  // Who gets the responses. Set once before Submit; kept alive by the request.
+  // Who gets the responses. Set once before Submit; kept alive by the request until the final
+  // response has been taken.
   std::shared_ptr<ResponseSink> sink;
 
-  // Sends a response; `final` ends the request. Non-final calls only for decoupled models.
+  // Sends a response; `final` ends the request. Non-final calls only for decoupled models. A
+  // response after the final one is our own bug and aborts the process.
   void Respond(InferResponse response, bool final);
   // Respond(error, final=true) with this request's id, model and version filled in.
   void Fail(Status status, FailureReason reason);
   bool completed() const { return completed_.load(std::memory_order_acquire); }
 
-  // Asks for the request to end early, idempotent, from any thread: completes it as CANCELLED at once while it
-  // waits, at its next stage otherwise.
+  // Asks for the request to end early, idempotent, from any thread: completes it as CANCELLED at
+  // once while it waits, at its next stage otherwise.
   void Cancel();
   // Pairs with the store in Cancel (release).
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
 
-  // For schedulers: who is told of a cancellation while the request waits; null when it no longer waits. Returns false when
-  // the request was cancelled already (the hook is then not called).
+  // For schedulers: who is told of a cancellation while the request waits; null when it no longer
+  // waits. Returns false when the request was cancelled already (the hook is then not called).
   bool SetCancelHook(std::shared_ptr<CancelHook> hook);
 
  private:

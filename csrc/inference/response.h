@@ -16,7 +16,8 @@ namespace fastserve {
 using Parameter = std::variant<bool, std::int64_t, std::uint64_t, double, std::string>;
 using Parameters = std::map<std::string, Parameter, std::less<>>;
 
-// `outputs` hold views into the batch's output buffer: keep the response short-lived, or copy out (see ARCHITECTURE.md).
+// `outputs` hold views into the batch's output buffer: keep the response short-lived, or copy out
+// (see ARCHITECTURE.md).
 struct InferResponse {
   Status status;
   std::string model_name;

@@ -20,7 +20,8 @@ std::optional<std::size_t> TensorByteSize(DataType type, std::span<const std::in
   const std::optional<std::int64_t> count = ElementCount(shape);
   if (element_size == 0 || !count) return std::nullopt;
   std::size_t bytes = 0;
-  if (__builtin_mul_overflow(static_cast<std::size_t>(*count), element_size, &bytes)) return std::nullopt;
+  if (__builtin_mul_overflow(static_cast<std::size_t>(*count), element_size, &bytes))
+    return std::nullopt;
   return bytes;
 }
 

@@ -1,0 +1,174 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/mutex.h"
+#include "concurrency/deadline_timer.h"
+#include "engine/inflight_budget.h"
+#include "engine/loaded_model.h"
+#include "engine/metrics_text.h"
+#include "engine/model_registry.h"
+#include "engine/statistics_json.h"
+
+namespace fastserve {
+
+// Destruction order matters: the registry's models stop before the timer and the backends go.
+struct Engine::Impl {
+  Impl(const EngineOptions& engine_options, const Clock& engine_clock)
+      : options(engine_options),
+        clock(engine_clock),
+        timer(engine_clock),
+        budget(std::make_shared<InflightBudget>(
+            engine_options.max_inflight_bytes != 0 ? engine_options.max_inflight_bytes : DefaultInflightBytes())) {}
+
+  // Null when there is none of that name.
+  Backend* FindBackend(std::string_view name) {
+    const MutexLock lock(backends_mutex);
+    const auto found = backends.find(name);
+    return found == backends.end() ? nullptr : found->second.get();
+  }
+
+  const EngineOptions options;
+  const Clock& clock;
+  Mutex backends_mutex;
+  std::map<std::string, std::unique_ptr<Backend>, std::less<>> backends GUARDED_BY(backends_mutex);
+  DeadlineTimer timer;
+  const std::shared_ptr<InflightBudget> budget;
+  ModelRegistry registry;
+  std::atomic<bool> ready{false};
+  std::atomic<bool> accepting{true};
+};
+
+Lender::Lender() = default;
+
+Lender::~Lender() {
+  for (const LoadedModelPtr& model : pending_) model->scheduler().WakeWorker();
+}
+
+bool Lender::Run() {
+  bool ran = false;
+  // A response may submit the next request from inside the run: take models until none is left.
+  while (!pending_.empty()) {
+    const LoadedModelPtr model = std::move(pending_.back());
+    pending_.pop_back();
+    ran = model->scheduler().RunLent() || ran;
+  }
+  return ran;
+}
+
+Result<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
+  const Clock& clock = options.clock != nullptr ? *options.clock : SystemClock();
+  return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(options, clock)));
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Engine::~Engine() {
+  StopAccepting();
+  auto models = impl_->registry.List("", -1);
+  if (!models.ok()) return;
+  for (const LoadedModelPtr& model : *models) {
+    model->scheduler().Stop();
+    (void)impl_->registry.Publish(model->spec()->name, {});
+  }
+}
+
+void Engine::RegisterBackend(std::unique_ptr<Backend> backend) {
+  const MutexLock lock(impl_->backends_mutex);
+  const std::string name(backend->name());
+  impl_->backends[name] = std::move(backend);
+}
+
+bool Engine::HasBackend(std::string_view name) const { return impl_->FindBackend(name) != nullptr; }
+
+namespace {
+Status NoBackend(const ModelSpec& spec) {
+  return Status::InvalidArgument("model '" + spec.name + "': unable to find backend '" + spec.backend + "'");
+}
+}  // namespace
+
+Result<ModelSignature> Engine::ReadSignature(const ModelSpec& spec) {
+  Backend* backend = impl_->FindBackend(spec.backend);
+  if (backend == nullptr) return NoBackend(spec);
+  return backend->ReadSignature(spec);
+}
+
+Result<LoadedModelPtr> Engine::LoadModel(std::shared_ptr<const ModelSpec> spec) {
+  Backend* backend = impl_->FindBackend(spec->backend);
+  if (backend == nullptr) return NoBackend(*spec);
+  LoadedModel::Environment environment;
+  environment.clock = &impl_->clock;
+  environment.timer = &impl_->timer;
+  environment.budget = impl_->budget;
+  environment.hold_until_queued = impl_->options.delay_scheduler_requests;
+  return LoadedModel::Create(std::move(spec), backend, environment);
+}
+
+std::vector<LoadedModelPtr> Engine::Publish(const std::string& name, std::vector<LoadedModelPtr> versions) {
+  return impl_->registry.Publish(name, std::move(versions));
+}
+
+bool Engine::Drain(const LoadedModelPtr& model, std::int64_t timeout_ns) {
+  return model->inflight().WaitForNone(timeout_ns);
+}
+
+ModelState Engine::model_state(std::string_view name, std::int64_t version) const {
+  if (impl_->registry.Find(name, version).ok()) return ModelState::kReady;
+  return impl_->registry.Knows(name) ? ModelState::kUnavailable : ModelState::kUnknown;
+}
+
+Result<std::shared_ptr<const ModelSpec>> Engine::FindModel(std::string_view name, std::int64_t version) const {
+  FASTSERVE_ASSIGN_OR_RETURN(const LoadedModelPtr model, impl_->registry.Find(name, version));
+  return model->spec();
+}
+
+void Engine::Submit(const RequestPtr& request, Lender* lender) {
+  if (request->timestamps.request_start == 0) request->timestamps.request_start = impl_->clock.NowNs();
+  impl_->budget->requests().Add();
+  Status refusal;
+  if (!impl_->accepting.load(std::memory_order_seq_cst)) {
+    refusal = Status::Unavailable("Server is stopping, model '" + request->model_name +
+                                  "' accepts no new inference requests");
+  } else if (auto model = impl_->registry.Find(request->model_name, request->model_version); !model.ok()) {
+    refusal = model.status();
+  } else {
+    if ((*model)->Submit(request, lender != nullptr)) lender->Add(std::move(*model));
+    return;
+  }
+  request->Fail(std::move(refusal), FailureReason::kRejected);
+  impl_->budget->requests().Done();
+}
+
+void Lender::Add(LoadedModelPtr model) {
+  if (std::find(pending_.begin(), pending_.end(), model) == pending_.end()) {
+    pending_.push_back(std::move(model));
+  }
+}
+
+std::uint64_t Engine::inflight_requests() const { return impl_->budget->requests().count(); }
+std::uint64_t Engine::inflight_bytes() const { return impl_->budget->bytes(); }
+
+void Engine::SetReady(bool ready) { impl_->ready.store(ready, std::memory_order_relaxed); }
+bool Engine::ready() const { return impl_->ready.load(std::memory_order_relaxed) && live(); }
+bool Engine::live() const { return impl_->accepting.load(std::memory_order_relaxed); }
+void Engine::StopAccepting() { impl_->accepting.store(false, std::memory_order_seq_cst); }
+bool Engine::WaitIdle(std::int64_t timeout_ns) { return impl_->budget->requests().WaitForNone(timeout_ns); }
+
+Result<std::string> Engine::StatisticsJson(std::string_view name, std::int64_t version) const {
+  FASTSERVE_ASSIGN_OR_RETURN(const auto models, impl_->registry.List(name, version));
+  return StatisticsToJson(models);
+}
+
+std::string Engine::MetricsText() const {
+  const auto models = impl_->registry.List("", -1);
+  return MetricsToText(models.ok() ? *models : std::vector<LoadedModelPtr>{},
+                       impl_->options.metrics_counter_latencies);
+}
+
+void Engine::SetLoadDuration(const LoadedModelPtr& model, double seconds) { model->set_load_seconds(seconds); }
+
+const Clock& Engine::clock() const { return impl_->clock; }
+
+}  // namespace fastserve

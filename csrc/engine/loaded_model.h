@@ -1,0 +1,60 @@
+// One loaded version of a model: its backend model, its scheduler, its statistics.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "backend/backend.h"
+#include "concurrency/deadline_timer.h"
+#include "engine/inflight_budget.h"
+#include "inference/model_spec.h"
+#include "inference/request.h"
+#include "scheduling/dynamic_batcher.h"
+#include "scheduling/model_statistics.h"
+
+namespace fastserve {
+
+// Kept alive by the registry, by the control plane's handle and by each of its requests until that has completed.
+// Thread safe.
+class LoadedModel final : public CompletionListener, public std::enable_shared_from_this<LoadedModel> {
+ public:
+  struct Environment {
+    const Clock* clock = nullptr;
+    DeadlineTimer* timer = nullptr;
+    std::shared_ptr<InflightBudget> budget;
+    std::uint32_t hold_until_queued = 0;
+  };
+
+  // Loads the model and starts its instances. Blocks. Errors: the backend's.
+  static Result<std::shared_ptr<LoadedModel>> Create(std::shared_ptr<const ModelSpec> spec, Backend* backend,
+                                                     const Environment& environment);
+  ~LoadedModel() override;
+
+  // Validates the request and hands it to the scheduler, or fails it. True when it was left for a lender.
+  bool Submit(const RequestPtr& request, bool may_lend);
+  void OnCompleted(const InferRequest& request) override;
+
+  DynamicBatcher& scheduler() { return *scheduler_; }
+  const DynamicBatcher& scheduler() const { return *scheduler_; }
+  const std::shared_ptr<const ModelSpec>& spec() const { return spec_; }
+  const ModelStatistics& statistics() const { return *statistics_; }
+  InflightCounter& inflight() { return inflight_; }
+
+  void set_load_seconds(double seconds) { load_seconds_.store(seconds, std::memory_order_relaxed); }
+  double load_seconds() const { return load_seconds_.load(std::memory_order_relaxed); }
+
+ private:
+  LoadedModel(std::shared_ptr<const ModelSpec> spec, const Environment& environment);
+  Status Start(Backend* backend, const Environment& environment);
+
+  const std::shared_ptr<const ModelSpec> spec_;
+  const Clock& clock_;
+  const std::shared_ptr<InflightBudget> budget_;
+  const std::shared_ptr<ModelStatistics> statistics_;
+  InflightCounter inflight_;
+  std::atomic<double> load_seconds_{0.0};
+  std::shared_ptr<DynamicBatcher> scheduler_;
+};
+
+}  // namespace fastserve

@@ -1,0 +1,57 @@
+#include "scheduling/batch_policy.h"
+
+#include <algorithm>
+
+namespace fastserve {
+
+bool SameBatchShape(const InferRequest& a, const InferRequest& b) {
+  if (a.inputs.size() != b.inputs.size()) return false;
+  for (std::size_t i = 0; i < a.inputs.size(); ++i) {
+    const Tensor& x = a.inputs[i];
+    const Tensor& y = b.inputs[i];
+    if (x.shape.size() != y.shape.size() || x.name != y.name) return false;
+    if (!std::equal(x.shape.begin() + 1, x.shape.end(), y.shape.begin() + 1)) return false;
+  }
+  return true;
+}
+
+BatchPolicy::BatchPolicy(const ModelSpec& spec)
+    : dynamic_(spec.dynamic_batching.enabled && spec.max_batch_size > 0),
+      max_batch_size_(std::max(spec.max_batch_size, 1)),
+      max_queue_delay_ns_(static_cast<std::int64_t>(
+          std::min<std::uint64_t>(spec.dynamic_batching.max_queue_delay_us, INT64_MAX / 4000) * 1000)),
+      preferred_(spec.dynamic_batching.preferred_batch_sizes) {
+  if (preferred_.empty()) preferred_.push_back(max_batch_size_);
+  std::sort(preferred_.begin(), preferred_.end());
+}
+
+bool BatchPolicy::IsPreferred(std::int64_t batch_size) const {
+  return std::binary_search(preferred_.begin(), preferred_.end(), batch_size);
+}
+
+BatchChoice BatchPolicy::Choose(const PolicyQueue& queue, std::int64_t now_ns) const {
+  const InferRequest* head = queue.front();
+  if (head == nullptr) return {};
+  if (!dynamic_) return {1, head->batch_size, 0};
+
+  BatchChoice all;
+  BatchChoice preferred;
+  bool closed = false;  // nothing that follows can join
+  for (const InferRequest* request = head; request != nullptr; request = queue.Next(request)) {
+    if (all.batch_size + request->batch_size > max_batch_size_ || !SameBatchShape(*head, *request)) {
+      closed = true;
+      break;
+    }
+    all.batch_size += request->batch_size;
+    ++all.request_count;
+    if (IsPreferred(all.batch_size)) preferred = all;
+    if (all.batch_size == max_batch_size_) break;
+  }
+  if (preferred.request_count != 0) return preferred;
+  if (closed || max_queue_delay_ns_ == 0 || all.batch_size >= preferred_.back()) return all;
+  const std::int64_t ready_at_ns = head->timestamps.queue_start + max_queue_delay_ns_;
+  if (ready_at_ns > now_ns) all.ready_at_ns = ready_at_ns;
+  return all;
+}
+
+}  // namespace fastserve

@@ -1,0 +1,39 @@
+// Which waiting requests make the next batch, and whether to wait for more: Triton's dynamic batching rules, as pure
+// functions of the queue. Source: Triton user guide "batcher.md" (preferred batch sizes, delayed batching).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "inference/model_spec.h"
+#include "scheduling/policy_queue.h"
+
+namespace fastserve {
+
+// True when both requests can share a batch: the same inputs with equal shapes apart from the batch dimension.
+bool SameBatchShape(const InferRequest& a, const InferRequest& b);
+
+// The first `request_count` requests of the queue make a batch of `batch_size` rows. `ready_at_ns` is 0 when the batch
+// is to run now, else the time until which waiting may still improve it. request_count 0: the queue is empty.
+struct BatchChoice {
+  std::size_t request_count = 0;
+  std::int64_t batch_size = 0;
+  std::int64_t ready_at_ns = 0;
+};
+
+class BatchPolicy {
+ public:
+  explicit BatchPolicy(const ModelSpec& spec);
+  // O(size of the batch).
+  BatchChoice Choose(const PolicyQueue& queue, std::int64_t now_ns) const;
+
+ private:
+  bool IsPreferred(std::int64_t batch_size) const;
+
+  const bool dynamic_;
+  const std::int64_t max_batch_size_;
+  const std::int64_t max_queue_delay_ns_;
+  std::vector<std::int64_t> preferred_;  // ascending; max_batch_size when none are configured
+};
+
+}  // namespace fastserve

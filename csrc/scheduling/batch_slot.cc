@@ -1,0 +1,58 @@
+#include "scheduling/batch_slot.h"
+
+#include <utility>
+
+#include "scheduling/batch_assembler.h"
+#include "scheduling/dynamic_batcher.h"
+
+namespace fastserve {
+
+void BatchSlot::Run() {
+  // The last response may drop the last reference to the model.
+  const std::shared_ptr<DynamicBatcher> keep = batcher_.shared_from_this();
+  times_ = {};
+  times_.compute_start_ns = batcher_.clock_.NowNs();
+  const Status status = AssembleBatch(*batcher_.spec_, &execution_);
+  times_.compute_input_end_ns = batcher_.clock_.NowNs();
+  if (!status.ok()) {
+    OnExecuted(&execution_, status);
+    return;
+  }
+  instance_.Execute(&execution_, this);
+}
+
+void BatchSlot::OnExecuted(Execution* execution, Status status) {
+  times_.compute_output_start_ns = batcher_.clock_.NowNs();
+  batcher_.RecordCost(times_.compute_output_start_ns - times_.compute_start_ns);
+  if (status.ok()) status = SplitBatch(*batcher_.spec_, execution, &responses_);
+  Finish(status);
+}
+
+void BatchSlot::Finish(const Status& status) {
+  times_.compute_end_ns = batcher_.clock_.NowNs();
+  batcher_.statistics_->RecordBatch(execution_.requests, execution_.batch_size, times_, status.ok(),
+                                   batcher_.clock_.WallMs());
+  status.ok() ? RespondAll() : FailAll(status);
+  execution_.inputs.clear();
+  execution_.outputs.clear();
+  execution_.requests.clear();
+  responses_.clear();
+  batcher_.ReleaseSlot(this);
+}
+
+void BatchSlot::RespondAll() {
+  for (std::size_t i = 0; i < execution_.requests.size(); ++i) {
+    InferRequest& request = *execution_.requests[i];
+    request.timestamps.compute_start = times_.compute_start_ns;
+    request.timestamps.compute_input_end = times_.compute_input_end_ns;
+    request.timestamps.compute_output_start = times_.compute_output_start_ns;
+    request.timestamps.compute_end = times_.compute_end_ns;
+    request.Respond(std::move(responses_[i]), /*final=*/true);
+  }
+}
+
+void BatchSlot::FailAll(const Status& status) {
+  for (const RequestPtr& request : execution_.requests) request->Fail(status, FailureReason::kBackend);
+}
+
+}  // namespace fastserve

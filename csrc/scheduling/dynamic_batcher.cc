@@ -1,0 +1,250 @@
+#include "scheduling/dynamic_batcher.h"
+
+#include <pthread.h>
+
+#include <limits>
+#include <utility>
+
+#include "scheduling/batch_slot.h"
+
+namespace fastserve {
+
+namespace {
+
+constexpr std::size_t kIngressCapacity = 1024;
+// An execution shorter than this costs an I/O thread less than two thread switches and the wait for a busy core would.
+constexpr std::int64_t kLendLimitNs = 100'000;
+// Batches a lending thread runs before it looks at its sockets again.
+constexpr int kMaxLentBatches = 16;
+constexpr int kCostWeight = 8;  // the newest measurement counts one eighth
+
+}  // namespace
+
+std::shared_ptr<DynamicBatcher> DynamicBatcher::Create(Options options) {
+  std::shared_ptr<DynamicBatcher> batcher(new DynamicBatcher(std::move(options)));
+  batcher->Start();
+  return batcher;
+}
+
+DynamicBatcher::DynamicBatcher(Options options)
+    : spec_(std::move(options.spec)),
+      clock_(*options.clock),
+      timer_(*options.timer),
+      statistics_(std::move(options.statistics)),
+      policy_(*spec_),
+      max_queue_size_(spec_->dynamic_batching.default_queue_policy.max_queue_size),
+      ring_(kIngressCapacity),
+      queue_(spec_->dynamic_batching.default_queue_policy),
+      hold_until_queued_(options.hold_until_queued),
+      backend_model_(std::move(options.backend_model)),
+      instances_(std::move(options.instances)) {}
+
+DynamicBatcher::~DynamicBatcher() = default;
+
+void DynamicBatcher::Start() {
+  for (const auto& instance : instances_) {
+    for (int i = 0; i < instance->depth(); ++i) {
+      slots_.push_back(std::make_unique<BatchSlot>(this, instance.get()));
+    }
+  }
+  {
+    const MutexLock lock(mutex_);
+    for (const auto& slot : slots_) idle_slots_.push_back(slot.get());
+  }
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    workers_.emplace_back([self = shared_from_this()] { self->WorkerLoop(); });
+    pthread_setname_np(workers_.back().native_handle(), "fs-instance");
+  }
+}
+
+void DynamicBatcher::Stop() {
+  stopping_.store(true, std::memory_order_seq_cst);
+  work_.NotifyAll();
+  for (std::thread& worker : workers_) {
+    if (worker.get_id() == std::this_thread::get_id()) {
+      worker.detach();  // it holds a reference and ends by itself
+    } else if (worker.joinable()) {
+      worker.join();
+    }
+  }
+  Dropped dropped;
+  {
+    const MutexLock lock(mutex_);
+    DrainRingLocked();
+    while (InferRequest* request = queue_.front()) dropped.stopped.push_back(queue_.Remove(request));
+  }
+  Complete(&dropped);
+}
+
+void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
+  const std::uint64_t waiting = pending_.fetch_add(1, std::memory_order_relaxed);
+  if (max_queue_size_ != 0 && waiting >= max_queue_size_) {
+    pending_.fetch_sub(1, std::memory_order_relaxed);
+    request->Fail(Status::Unavailable("Exceeds maximum queue size"), FailureReason::kRejected);
+    return;
+  }
+  request->timestamps.queue_start = clock_.NowNs();
+  request->SetCancelHook(shared_from_this());  // one that is cancelled already is dropped when it is reached
+  if (RequestPtr entry = request; !ring_.TryPush(std::move(entry))) {
+    const MutexLock lock(mutex_);
+    DrainRingLocked();
+    queue_.Push(std::move(entry));
+  }
+  if (!lend) work_.NotifyOne();
+}
+
+bool DynamicBatcher::lendable() const {
+  const std::int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
+  return cost_ns != 0 && cost_ns < kLendLimitNs;
+}
+
+bool DynamicBatcher::RunLent() {
+  bool ran = false;
+  for (int i = 0; i < kMaxLentBatches && lendable(); ++i) {
+    BatchSlot* slot = TryForm();
+    if (slot == nullptr) return ran;
+    slot->Run();
+    ran = true;
+  }
+  if (pending_requests() != 0) work_.NotifyOne();
+  return ran;
+}
+
+void DynamicBatcher::WorkerLoop() {
+  for (;;) {
+    BatchSlot* slot = nullptr;
+    {
+      const MutexLock role(forming_role_);
+      slot = AwaitBatch();
+    }
+    if (slot == nullptr) return;
+    slot->Run();
+  }
+}
+
+BatchSlot* DynamicBatcher::AwaitBatch() {
+  for (;;) {
+    const EventCount::Key key = work_.PrepareWait();
+    if (BatchSlot* slot = TryForm()) {
+      work_.CancelWait();
+      return slot;
+    }
+    if (stopping_.load(std::memory_order_seq_cst)) {
+      work_.CancelWait();
+      return nullptr;
+    }
+    work_.Wait(key);
+  }
+}
+
+BatchSlot* DynamicBatcher::TryForm() {
+  Dropped dropped;
+  BatchSlot* slot = nullptr;
+  {
+    const MutexLock lock(mutex_);
+    slot = TryFormLocked(&dropped);
+  }
+  if (!dropped.empty()) Complete(&dropped);
+  return slot;
+}
+
+BatchSlot* DynamicBatcher::TryFormLocked(Dropped* dropped) {
+  DrainRingLocked();
+  const std::int64_t now_ns = clock_.NowNs();
+  queue_.Expire(now_ns, &dropped->timed_out);
+  DropCancelledHeadLocked(dropped);
+  if (queue_.next_deadline_ns() != 0) ArmTimerLocked(queue_.next_deadline_ns());
+  if (queue_.empty() || idle_slots_.empty() || stopping_.load(std::memory_order_relaxed)) return nullptr;
+  if (hold_until_queued_ != 0) {
+    if (pending_requests() < hold_until_queued_) return nullptr;
+    hold_until_queued_ = 0;
+  }
+  const BatchChoice choice = policy_.Choose(queue_, now_ns);
+  if (choice.ready_at_ns != 0) {
+    ArmTimerLocked(choice.ready_at_ns);
+    return nullptr;
+  }
+  BatchSlot* slot = idle_slots_.back();
+  idle_slots_.pop_back();
+  FillSlotLocked(choice.request_count, slot);
+  return slot;
+}
+
+void DynamicBatcher::DrainRingLocked() {
+  RequestPtr request;
+  while (ring_.TryPop(&request)) queue_.Push(std::move(request));
+}
+
+void DynamicBatcher::DropCancelledHeadLocked(Dropped* dropped) {
+  while (!queue_.empty() && queue_.front()->cancelled()) {
+    dropped->cancelled.push_back(queue_.Remove(queue_.front()));
+  }
+}
+
+void DynamicBatcher::FillSlotLocked(std::size_t request_count, BatchSlot* slot) {
+  for (std::size_t i = 0; i < request_count; ++i) slot->requests().push_back(queue_.Remove(queue_.front()));
+  pending_.fetch_sub(request_count, std::memory_order_relaxed);
+}
+
+void DynamicBatcher::ArmTimerLocked(std::int64_t deadline_ns) {
+  if (armed_deadline_ns_ != 0 && armed_deadline_ns_ <= deadline_ns) return;
+  armed_deadline_ns_ = deadline_ns;
+  // A timer is never taken back: one that fires early or late only makes somebody look at the queue.
+  timer_.Schedule(deadline_ns, [weak = weak_from_this()] {
+    if (const auto batcher = weak.lock()) batcher->OnTimer();
+  });
+}
+
+void DynamicBatcher::OnTimer() {
+  Dropped dropped;
+  {
+    const MutexLock lock(mutex_);
+    armed_deadline_ns_ = 0;
+    DrainRingLocked();
+    queue_.Expire(clock_.NowNs(), &dropped.timed_out);
+    if (queue_.next_deadline_ns() != 0) ArmTimerLocked(queue_.next_deadline_ns());
+  }
+  Complete(&dropped);
+  work_.NotifyOne();
+}
+
+void DynamicBatcher::Complete(Dropped* dropped) {
+  pending_.fetch_sub(dropped->timed_out.size() + dropped->cancelled.size() + dropped->stopped.size(),
+                     std::memory_order_relaxed);
+  for (const RequestPtr& request : dropped->timed_out) {
+    request->Fail(Status::Unavailable("Request timeout expired"), FailureReason::kRejected);
+  }
+  for (const RequestPtr& request : dropped->cancelled) {
+    request->Fail(Status::Cancelled("request cancelled while it was queued"), FailureReason::kCanceled);
+  }
+  for (const RequestPtr& request : dropped->stopped) {
+    request->Fail(Status::Unavailable("model '" + spec_->name + "' is being unloaded"), FailureReason::kOther);
+  }
+}
+
+void DynamicBatcher::OnCancel(const RequestPtr& request) {
+  Dropped dropped;
+  {
+    const MutexLock lock(mutex_);
+    DrainRingLocked();
+    if (RequestPtr taken = queue_.Remove(request.get())) dropped.cancelled.push_back(std::move(taken));
+  }
+  Complete(&dropped);
+}
+
+void DynamicBatcher::ReleaseSlot(BatchSlot* slot) {
+  {
+    const MutexLock lock(mutex_);
+    idle_slots_.push_back(slot);
+  }
+  if (pending_requests() != 0 || stopping_.load(std::memory_order_relaxed)) work_.NotifyOne();
+}
+
+void DynamicBatcher::RecordCost(std::int64_t execute_ns) {
+  const std::int64_t measured = std::max<std::int64_t>(execute_ns, 1);
+  const std::int64_t old = cost_ns_.load(std::memory_order_relaxed);
+  // A lost update between two slots only drops one measurement.
+  cost_ns_.store(old == 0 ? measured : old + (measured - old) / kCostWeight, std::memory_order_relaxed);
+}
+
+}  // namespace fastserve

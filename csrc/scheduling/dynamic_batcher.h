@@ -1,0 +1,125 @@
+// The scheduler of one model version: requests wait in one queue, batches are formed late, when an instance is free, and no
+// thread stands between queue and instance.
+//
+//   Enqueue -> ingress ring -> policy queue -> TryForm (batch + idle slot) -> Run -> responses
+//
+// Two kinds of threads run batches. Worker threads (one per slot) take turns: the holder of the forming role waits for
+// work, forms a batch, passes the role on and runs it. A lending thread (an I/O thread, see Lender in engine/engine.h) forms and
+// runs batches itself when the model is measured to be cheap, which saves two thread switches per request.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "concurrency/bounded_ring.h"
+#include "concurrency/deadline_timer.h"
+#include "concurrency/event_count.h"
+#include "inference/model_spec.h"
+#include "inference/request.h"
+#include "scheduling/batch_policy.h"
+#include "scheduling/model_statistics.h"
+#include "scheduling/policy_queue.h"
+
+namespace fastserve {
+
+class BatchSlot;  // batch_slot.h
+
+// Invariants: 1. every request enqueued is completed exactly once; 2. a slot runs one batch at a time; 3. requests leave the queue
+// in its order; 4. with work queued and a slot idle, somebody is awake or a lender has yet to Run.
+// Thread safe. Enqueue never blocks.
+class DynamicBatcher final : public CancelHook, public std::enable_shared_from_this<DynamicBatcher> {
+ public:
+  struct Options {
+    std::shared_ptr<const ModelSpec> spec;
+    std::shared_ptr<BackendModel> backend_model;  // outlives the instances
+    std::vector<std::unique_ptr<BackendInstance>> instances;
+    const Clock* clock = nullptr;
+    DeadlineTimer* timer = nullptr;
+    std::shared_ptr<ModelStatistics> statistics;
+    // Hold batching until this many requests are queued, once (TRITONSERVER_DELAY_SCHEDULER). 0 = off.
+    std::uint32_t hold_until_queued = 0;
+  };
+
+  // Starts the worker threads.
+  static std::shared_ptr<DynamicBatcher> Create(Options options);
+  // Stop() must have been called.
+  ~DynamicBatcher() override;
+
+  // Takes the request; fails it when the queue is full. With `lend`, the caller promises to call RunLent soon and no worker
+  // is woken.
+  void Enqueue(const RequestPtr& request, bool lend);
+  // True when executing on an I/O thread costs less than waking a worker would.
+  bool lendable() const;
+  // Forms and runs batches on this thread while that is cheap; wakes a worker for the rest. True when it ran any.
+  bool RunLent();
+  // Leaves what was enqueued with `lend` to the workers.
+  void WakeWorker() { work_.NotifyOne(); }
+  // Ends the workers after their running batch and fails what is still queued as Unavailable. Idempotent. Blocks, except for
+  // the worker it may be called from (by the response that dropped the last reference to the model).
+  void Stop();
+
+  void OnCancel(const RequestPtr& request) override;
+
+  // Requests waiting for an instance.
+  std::uint64_t pending_requests() const { return pending_.load(std::memory_order_relaxed); }
+
+ private:
+  friend class BatchSlot;
+  // Requests taken out of the queue without being executed; completed after the mutex is released.
+  struct Dropped {
+    std::vector<RequestPtr> timed_out;
+    std::vector<RequestPtr> cancelled;
+    std::vector<RequestPtr> stopped;
+    bool empty() const { return timed_out.empty() && cancelled.empty() && stopped.empty(); }
+  };
+
+  explicit DynamicBatcher(Options options);
+  void Start();
+  void WorkerLoop();
+  // Waits in the forming role. Null: stopping.
+  BatchSlot* AwaitBatch();
+  // A filled slot, or null when there is nothing to run now (then a timer is armed if waiting is what helps).
+  BatchSlot* TryForm();
+  BatchSlot* TryFormLocked(Dropped* dropped) REQUIRES(mutex_);
+  void DrainRingLocked() REQUIRES(mutex_);
+  void DropCancelledHeadLocked(Dropped* dropped) REQUIRES(mutex_);
+  void FillSlotLocked(std::size_t request_count, BatchSlot* slot) REQUIRES(mutex_);
+  void ArmTimerLocked(std::int64_t deadline_ns) REQUIRES(mutex_);
+  void OnTimer();
+  void Complete(Dropped* dropped);
+  void ReleaseSlot(BatchSlot* slot);
+  void RecordCost(std::int64_t execute_ns);
+
+  const std::shared_ptr<const ModelSpec> spec_;
+  const Clock& clock_;
+  DeadlineTimer& timer_;
+  const std::shared_ptr<ModelStatistics> statistics_;
+  const BatchPolicy policy_;
+  const std::uint64_t max_queue_size_;
+
+  BoundedRing<RequestPtr> ring_;
+  std::atomic<std::uint64_t> pending_{0};     // in the ring or the queue
+  std::atomic<std::int64_t> cost_ns_{0};      // moving average of one execution; 0 = not measured yet
+  std::atomic<bool> stopping_{false};
+  EventCount work_;                           // the holder of the forming role waits here
+
+  Mutex mutex_;
+  PolicyQueue queue_ GUARDED_BY(mutex_);
+  std::vector<BatchSlot*> idle_slots_ GUARDED_BY(mutex_);
+  std::int64_t armed_deadline_ns_ GUARDED_BY(mutex_) = 0;  // 0 = no timer is armed
+  std::uint32_t hold_until_queued_ GUARDED_BY(mutex_);
+
+  const std::shared_ptr<BackendModel> backend_model_;  // before the instances: destroyed after them
+  std::vector<std::unique_ptr<BackendInstance>> instances_;
+  std::vector<std::unique_ptr<BatchSlot>> slots_;
+  Mutex forming_role_;  // held by the one worker that waits for work
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace fastserve

@@ -1,0 +1,67 @@
+#include "scheduling/model_statistics.h"
+
+namespace fastserve {
+
+namespace {
+
+constexpr std::int64_t kNsPerUs = 1000;
+
+void Add(PhaseStatistics* phase, std::uint64_t count, std::int64_t ns) {
+  phase->count += count;
+  phase->ns += static_cast<std::uint64_t>(ns > 0 ? ns : 0);
+}
+
+void Record(LatencyHistogram* histogram, std::int64_t ns) {
+  histogram->Record(static_cast<std::uint64_t>(ns > 0 ? ns / kNsPerUs : 0));
+}
+
+}  // namespace
+
+void ModelStatistics::RecordBatch(const std::vector<RequestPtr>& requests, std::int64_t batch_size,
+                                  const BatchTimes& times, bool succeeded, std::int64_t wall_ms) {
+  const std::int64_t input_ns = times.compute_input_end_ns - times.compute_start_ns;
+  const std::int64_t infer_ns = times.compute_output_start_ns - times.compute_input_end_ns;
+  const std::int64_t output_ns = times.compute_end_ns - times.compute_output_start_ns;
+  std::int64_t queue_ns = 0;
+  std::int64_t request_ns = 0;
+  for (const RequestPtr& request : requests) {
+    const std::int64_t queued = times.compute_start_ns - request->timestamps.queue_start;
+    const std::int64_t whole = times.compute_end_ns - request->timestamps.request_start;
+    queue_ns += queued;
+    request_ns += whole;
+    Record(&histograms_.queue, queued);
+    Record(&histograms_.request, whole);
+    Record(&histograms_.compute_input, input_ns);
+    Record(&histograms_.compute_infer, infer_ns);
+    Record(&histograms_.compute_output, output_ns);
+  }
+  const auto count = static_cast<std::int64_t>(requests.size());
+
+  const MutexLock lock(mutex_);
+  numbers_.last_inference_ms = static_cast<std::uint64_t>(wall_ms);
+  ++numbers_.execution_count;
+  BatchStatistics& batch = numbers_.batches[batch_size];
+  Add(&batch.compute_input, 1, input_ns);
+  Add(&batch.compute_infer, 1, infer_ns);
+  Add(&batch.compute_output, 1, output_ns);
+  if (!succeeded) return;
+  numbers_.inference_count += static_cast<std::uint64_t>(batch_size);
+  Add(&numbers_.success, requests.size(), request_ns);
+  Add(&numbers_.queue, requests.size(), queue_ns);
+  Add(&numbers_.compute_input, requests.size(), input_ns * count);
+  Add(&numbers_.compute_infer, requests.size(), infer_ns * count);
+  Add(&numbers_.compute_output, requests.size(), output_ns * count);
+}
+
+void ModelStatistics::RecordFailure(FailureReason reason, std::int64_t duration_ns) {
+  const MutexLock lock(mutex_);
+  Add(&numbers_.fail, 1, duration_ns);
+  ++numbers_.failures[static_cast<std::size_t>(reason)];
+}
+
+StatisticsSnapshot ModelStatistics::Snapshot() const {
+  const MutexLock lock(mutex_);
+  return numbers_;
+}
+
+}  // namespace fastserve

@@ -1,0 +1,76 @@
+// What one version of a model did so far: the numbers behind the statistics extension and the nv_inference_* metrics.
+// Source: Triton protocol extension_statistics.md, user guide metrics.md.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+
+#include "base/mutex.h"
+#include "inference/request.h"
+#include "metrics/latency_histogram.h"
+
+namespace fastserve {
+
+struct PhaseStatistics {
+  std::uint64_t count = 0;
+  std::uint64_t ns = 0;
+};
+
+struct BatchStatistics {
+  PhaseStatistics compute_input;
+  PhaseStatistics compute_infer;
+  PhaseStatistics compute_output;
+};
+
+inline constexpr std::size_t kFailureReasonCount = 4;
+
+struct StatisticsSnapshot {
+  std::uint64_t last_inference_ms = 0;
+  std::uint64_t inference_count = 0;  // rows
+  std::uint64_t execution_count = 0;  // batches
+  PhaseStatistics success;
+  PhaseStatistics fail;
+  PhaseStatistics queue;
+  PhaseStatistics compute_input;
+  PhaseStatistics compute_infer;
+  PhaseStatistics compute_output;
+  std::array<std::uint64_t, kFailureReasonCount> failures{};  // by FailureReason
+  std::map<std::int64_t, BatchStatistics> batches;            // by batch size
+};
+
+// The per-phase latency histograms in microseconds (beyond Triton).
+struct PhaseHistograms {
+  LatencyHistogram request;
+  LatencyHistogram queue;
+  LatencyHistogram compute_input;
+  LatencyHistogram compute_infer;
+  LatencyHistogram compute_output;
+};
+
+// One executed batch: the times are shared by its requests.
+struct BatchTimes {
+  std::int64_t compute_start_ns = 0;
+  std::int64_t compute_input_end_ns = 0;
+  std::int64_t compute_output_start_ns = 0;
+  std::int64_t compute_end_ns = 0;
+};
+
+// Thread safe; one short lock per batch.
+class ModelStatistics {
+ public:
+  // A batch that the backend executed. Its requests count as successes unless `failed`.
+  void RecordBatch(const std::vector<RequestPtr>& requests, std::int64_t batch_size, const BatchTimes& times,
+                   bool succeeded, std::int64_t wall_ms);
+  void RecordFailure(FailureReason reason, std::int64_t duration_ns);
+
+  StatisticsSnapshot Snapshot() const;
+  const PhaseHistograms& histograms() const { return histograms_; }
+
+ private:
+  mutable Mutex mutex_;
+  StatisticsSnapshot numbers_ GUARDED_BY(mutex_);
+  PhaseHistograms histograms_;  // atomic inside
+};
+
+}  // namespace fastserve
