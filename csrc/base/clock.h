@@ -1,4 +1,5 @@
-// Time as a dependency: everything that waits or measures takes a Clock, so tests inject a fake one.
+// Time as a dependency: everything that waits or measures takes a Clock, so tests inject a fake
+// one.
 #pragma once
 
 #include <cstdint>

@@ -15,8 +15,8 @@ namespace fastserve {
 
 namespace {
 
-// Where lines go. A file keeps one descriptor number for ever and is replaced under it (dup3), so that a writer never
-// meets a closed descriptor, or one that belongs to something else by now.
+// Where lines go. A file keeps one descriptor number for ever and is replaced under it (dup3), so
+// that a writer never meets a closed descriptor, or one that belongs to something else by now.
 class LogTarget {
  public:
   Status Open(const std::string& path) EXCLUDES(mutex_) {
@@ -27,7 +27,8 @@ class LogTarget {
     }
     const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) {
-      return Status::Unavailable("cannot open log file '" + path + "': " + std::string(strerrordesc_np(errno)));
+      return Status::Unavailable("cannot open log file '" + path +
+                                 "': " + std::string(strerrordesc_np(errno)));
     }
     Use(fd);
     return Status::Ok();

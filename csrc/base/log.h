@@ -25,8 +25,8 @@ struct LogSettings {
 };
 LogSettings& GlobalLogSettings();
 
-// Sends lines to `path` (appended) instead of standard error; empty means standard error. Blocks on open.
-// Errors: Unavailable with the reason when the file cannot be opened; the old target stays.
+// Sends lines to `path` (appended) instead of standard error; empty means standard error. Blocks on
+// open. Errors: Unavailable with the reason when the file cannot be opened; the old target stays.
 Status SetLogFile(const std::string& path);
 
 bool LogEnabled(LogLevel level, int verbosity = 1);
@@ -45,22 +45,24 @@ struct LogRecord {
 //   ISO8601: 2026-11-22T21:30:00Z I 4711 server.cc:42] "sentence"
 std::string FormatLogLine(const LogRecord& record, LogFormat format);
 
-// Writes one line with one write(2); a line that the target does not take is dropped. Control characters of `message` are escaped. Never call while holding a mutex.
+// Writes one line with one write(2); a line that the target does not take is dropped. Control
+// characters of `message` are escaped. Never call while holding a mutex.
 void LogLine(LogLevel level, std::string_view file, int line, std::string_view message);
 
-// `text` with control characters, backslash and double quote escaped as in JSON, for names from clients.
+// `text` with control characters, backslash and double quote escaped as in JSON, for names from
+// clients.
 std::string EscapeForLog(std::string_view text);
 
-#define FASTSERVE_LOG(level, message)                                                      \
-  do {                                                                                     \
+#define FASTSERVE_LOG(level, message)                                                             \
+  do {                                                                                            \
     if (::fastserve::LogEnabled(level)) ::fastserve::LogLine(level, __FILE__, __LINE__, message); \
   } while (false)
 #define LOG_ERROR(message) FASTSERVE_LOG(::fastserve::LogLevel::kError, message)
 #define LOG_WARNING(message) FASTSERVE_LOG(::fastserve::LogLevel::kWarning, message)
 #define LOG_INFO(message) FASTSERVE_LOG(::fastserve::LogLevel::kInfo, message)
-#define LOG_VERBOSE(verbosity, message)                                            \
-  do {                                                                             \
-    if (::fastserve::LogEnabled(::fastserve::LogLevel::kVerbose, verbosity))       \
+#define LOG_VERBOSE(verbosity, message)                                                   \
+  do {                                                                                    \
+    if (::fastserve::LogEnabled(::fastserve::LogLevel::kVerbose, verbosity))              \
       ::fastserve::LogLine(::fastserve::LogLevel::kVerbose, __FILE__, __LINE__, message); \
   } while (false)
 

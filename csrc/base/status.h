@@ -13,14 +13,14 @@ namespace fastserve {
 
 // X(code, HTTP status, gRPC code, Python exception, Triton's name of the code)
 // Source: KServe v2 and Triton's http_server.cc / grpc_server.cc error mapping.
-#define FASTSERVE_STATUS_CODES(X)                                                  \
-  X(Unknown, 400, 2, UnknownError, "UNKNOWN")                                      \
-  X(Internal, 500, 13, InternalError, "INTERNAL")                                  \
-  X(NotFound, 404, 5, NotFoundError, "NOT_FOUND")                                  \
-  X(InvalidArgument, 400, 3, InvalidArgumentError, "INVALID_ARG")                  \
-  X(Unavailable, 503, 14, UnavailableError, "UNAVAILABLE")                         \
-  X(Unsupported, 501, 12, UnsupportedError, "UNSUPPORTED")                         \
-  X(AlreadyExists, 400, 6, AlreadyExistsError, "ALREADY_EXISTS")                   \
+#define FASTSERVE_STATUS_CODES(X)                                 \
+  X(Unknown, 400, 2, UnknownError, "UNKNOWN")                     \
+  X(Internal, 500, 13, InternalError, "INTERNAL")                 \
+  X(NotFound, 404, 5, NotFoundError, "NOT_FOUND")                 \
+  X(InvalidArgument, 400, 3, InvalidArgumentError, "INVALID_ARG") \
+  X(Unavailable, 503, 14, UnavailableError, "UNAVAILABLE")        \
+  X(Unsupported, 501, 12, UnsupportedError, "UNSUPPORTED")        \
+  X(AlreadyExists, 400, 6, AlreadyExistsError, "ALREADY_EXISTS")  \
   X(Cancelled, 400, 1, CancelledError, "CANCELLED")
 
 enum class StatusCode : std::uint8_t {
@@ -65,12 +65,13 @@ class [[nodiscard]] Status {
   std::shared_ptr<const Rep> rep_;
 };
 
-// A value or the Status that explains why there is none. value() on an error is our own bug (undefined).
+// A value or the Status that explains why there is none. value() on an error is our own bug
+// (undefined).
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}                  // NOLINT(google-explicit-constructor)
-  Result(Status status) : status_(std::move(status)) {}          // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}          // NOLINT(google-explicit-constructor)
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
@@ -88,8 +89,8 @@ class [[nodiscard]] Result {
   std::optional<T> value_;
 };
 
-#define FASTSERVE_RETURN_IF_ERROR(expression)                  \
-  do {                                                         \
+#define FASTSERVE_RETURN_IF_ERROR(expression)                                      \
+  do {                                                                             \
     if (::fastserve::Status status_ = (expression); !status_.ok()) return status_; \
   } while (false)
 

@@ -63,7 +63,8 @@ void DeadlineTimer::Poke() {
 }
 
 void DeadlineTimer::Loop() {
-  prctl(PR_SET_TIMERSLACK, 1UL);  // nanoseconds; the default of 50 us is a quarter of a usual queue delay
+  // In nanoseconds; the default of 50 us is a quarter of a usual queue delay.
+  prctl(PR_SET_TIMERSLACK, 1UL);
   MutexLock lock(mutex_);
   loop_thread_ = std::this_thread::get_id();
   while (WaitForChange()) RunDue();
@@ -82,7 +83,8 @@ bool DeadlineTimer::WaitForChange() {
 }
 
 void DeadlineTimer::RunDue() {
-  while (!stopping_ && !scheduled_.empty() && scheduled_.begin()->first.deadline_ns <= clock_.NowNs()) {
+  while (!stopping_ && !scheduled_.empty() &&
+         scheduled_.begin()->first.deadline_ns <= clock_.NowNs()) {
     std::function<void()> callback = std::move(scheduled_.begin()->second);
     running_ = scheduled_.begin()->first;
     scheduled_.erase(scheduled_.begin());

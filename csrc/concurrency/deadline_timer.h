@@ -23,8 +23,9 @@ struct TimerId {
 };
 
 // One thread, started by the first Schedule and asleep until the next deadline. Thread safe.
-// Invariants: 1. No callback runs before its deadline, by the injected clock. 2. Callbacks run one at a time, in order of
-// their deadlines, with no lock of the timer held. 3. After the destructor none runs; those still scheduled are dropped.
+// Invariants: 1. No callback runs before its deadline, by the injected clock. 2. Callbacks run one
+// at a time, in order of their deadlines, with no lock of the timer held. 3. After the destructor
+// none runs; those still scheduled are dropped.
 class DeadlineTimer {
  public:
   // `clock` outlives the timer. One that does not follow real time calls Poke when it has moved on.
@@ -34,13 +35,14 @@ class DeadlineTimer {
   DeadlineTimer(const DeadlineTimer&) = delete;
   DeadlineTimer& operator=(const DeadlineTimer&) = delete;
 
-  // Calls `callback` once on the timer's thread when the clock has reached `deadline_ns` (at once when it has). The callback
-  // is short and does not throw; it may use the timer. Does not block.
+  // Calls `callback` once on the timer's thread when the clock has reached `deadline_ns` (at once
+  // when it has). The callback is short and does not throw; it may use the timer. Does not block.
   // A default TimerId when the timer is being destroyed.
   TimerId Schedule(std::int64_t deadline_ns, std::function<void()> callback) EXCLUDES(mutex_);
 
-  // True when the callback was still scheduled: it will not run. False otherwise: then Cancel has waited for a running
-  // callback to end, unless called from that callback. So hold no mutex that the callback takes.
+  // True when the callback was still scheduled: it will not run. False otherwise: then Cancel has
+  // waited for a running callback to end, unless called from that callback. So hold no mutex that
+  // the callback takes.
   bool Cancel(TimerId id) EXCLUDES(mutex_);
 
   // Looks at the clock again.

@@ -7,7 +7,8 @@
 namespace fastserve {
 
 WorkerThread::WorkerThread(const std::string& name, std::function<void()> body) noexcept {
-  // A thread inherits its creator's mask: blocking around the creation leaves no moment for a signal to slip in.
+  // A thread inherits its creator's mask: blocking around the creation leaves no moment for a
+  // signal to slip in.
   sigset_t all_signals;
   sigset_t previous;
   sigfillset(&all_signals);

@@ -7,12 +7,13 @@
 
 namespace fastserve {
 
-// Owned and used by one thread; the destructor joins. The body runs with every signal blocked, so that signals reach the
-// thread that waits for them (Python's main thread).
+// Owned and used by one thread; the destructor joins. The body runs with every signal blocked, so
+// that signals reach the thread that waits for them (Python's main thread).
 class WorkerThread {
  public:
   WorkerThread() = default;
-  // Starts `body`. `name` is shown by top and gdb, cut to 15 characters. The process ends when no thread can be made.
+  // Starts `body`. `name` is shown by top and gdb, cut to 15 characters. The process ends when no
+  // thread can be made.
   WorkerThread(const std::string& name, std::function<void()> body) noexcept;
   ~WorkerThread() { Join(); }
   WorkerThread(WorkerThread&& other) noexcept = default;

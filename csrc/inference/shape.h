@@ -17,9 +17,8 @@ namespace fastserve {
 class Shape : public boost::container::small_vector<std::int64_t, 6> {
  public:
   using small_vector::small_vector;
-  operator std::span<const std::int64_t>() const {
-    return {data(), size()};
-  }  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  operator std::span<const std::int64_t>() const { return {data(), size()}; }
 };
 
 // Product of the dimensions; 1 for a scalar. nullopt when a dimension is negative or the product

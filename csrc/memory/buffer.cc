@@ -19,7 +19,8 @@ class HostBuffer final : public Buffer {
 class WrappedHostBuffer final : public Buffer {
  public:
   WrappedHostBuffer(void* data, std::size_t size, std::function<void()> release)
-      : Buffer(static_cast<std::byte*>(data), size, MemoryType::kHost, 0), release_(std::move(release)) {}
+      : Buffer(static_cast<std::byte*>(data), size, MemoryType::kHost, 0),
+        release_(std::move(release)) {}
   ~WrappedHostBuffer() override { release_(); }
 
  private:
@@ -27,7 +28,8 @@ class WrappedHostBuffer final : public Buffer {
 };
 
 std::size_t RoundUp(std::size_t size) {
-  return size == 0 ? kBufferAlignment : (size + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
+  return size == 0 ? kBufferAlignment
+                   : (size + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
 }
 
 }  // namespace
@@ -43,7 +45,9 @@ BufferPtr WrapHostBuffer(void* data, std::size_t size, std::function<void()> rel
   return std::make_shared<WrappedHostBuffer>(data, size, std::move(release));
 }
 
-void CountCopiedBytes(std::size_t bytes) { copied_bytes.fetch_add(bytes, std::memory_order_relaxed); }
+void CountCopiedBytes(std::size_t bytes) {
+  copied_bytes.fetch_add(bytes, std::memory_order_relaxed);
+}
 
 std::uint64_t CopiedBytes() { return copied_bytes.load(std::memory_order_relaxed); }
 

@@ -1,5 +1,6 @@
 // A tensor's bytes: a reference-counted Buffer and a BufferView, a slice that keeps it alive.
-// Memory may be host, pinned, a shared region or a CUDA device; the type says so from the first day.
+// Memory may be host, pinned, a shared region or a CUDA device; the type says so from the first
+// day.
 #pragma once
 
 #include <atomic>
@@ -14,8 +15,8 @@ namespace fastserve {
 enum class MemoryType : std::uint8_t { kHost, kPinned, kSharedRegion, kCuda };
 
 // Bytes at a fixed address. Ownership: shared_ptr<Buffer>; the destructor gives the memory back.
-// Invariants: 1. data and size never change. 2. Writing is allowed only before the buffer is shared.
-// Thread safe for reading.
+// Invariants: 1. data and size never change. 2. Writing is allowed only before the buffer is
+// shared. Thread safe for reading.
 class Buffer {
  public:
   virtual ~Buffer() = default;
@@ -48,7 +49,8 @@ inline constexpr std::size_t kBufferAlignment = 64;
 // Returns null when memory is exhausted.
 BufferPtr AllocateHostBuffer(std::size_t size);
 
-// Wraps foreign host memory (an OrtValue, a numpy array); `release` runs once, on whichever thread drops the last reference.
+// Wraps foreign host memory (an OrtValue, a numpy array); `release` runs once, on whichever thread
+// drops the last reference.
 BufferPtr WrapHostBuffer(void* data, std::size_t size, std::function<void()> release);
 
 // A slice of a buffer; keeps it alive. An empty view may have no owner.
@@ -59,16 +61,21 @@ struct BufferView {
 
   BufferView() = default;
   BufferView(BufferPtr buffer)  // NOLINT(google-explicit-constructor)
-      : owner(std::move(buffer)), data(owner ? owner->data() : nullptr), size(owner ? owner->size() : 0) {}
+      : owner(std::move(buffer)),
+        data(owner ? owner->data() : nullptr),
+        size(owner ? owner->size() : 0) {}
   BufferView(BufferPtr buffer, std::byte* begin, std::size_t length)
       : owner(std::move(buffer)), data(begin), size(length) {}
 
   // The bytes [offset, offset + length) of this view; the caller has checked the range.
-  BufferView Slice(std::size_t offset, std::size_t length) const { return {owner, data + offset, length}; }
+  BufferView Slice(std::size_t offset, std::size_t length) const {
+    return {owner, data + offset, length};
+  }
 };
 
-// Counts the tensor bytes that fastserve copied in user space since start (request assembly, alignment, strings).
-// Shown by `nv_fastserve_copied_bytes_total`; proves the copies of ARCHITECTURE.md. Thread safe.
+// Counts the tensor bytes that fastserve copied in user space since start (request assembly,
+// alignment, strings). Shown by `nv_fastserve_copied_bytes_total`; proves the copies of
+// ARCHITECTURE.md. Thread safe.
 void CountCopiedBytes(std::size_t bytes);
 std::uint64_t CopiedBytes();
 
