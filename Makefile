@@ -20,7 +20,7 @@ ctest = ctest --test-dir build/$(1) --output-on-failure --no-tests=error
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(SETUP) ## Install missing packages, make the virtual environment, enable the hook
+setup: $(SETUP) ## Install missing packages, make the virtual environment
 
 $(SETUP): requirements/dev.in pyproject.toml tools/setup/packages.sh tools/setup/environment.sh
 	tools/setup/packages.sh

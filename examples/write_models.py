@@ -12,7 +12,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, checker, helper, numpy_helper, save
 
 
-def tensor(name: str, shape: list[int | str | None], kind: int = TensorProto.FLOAT):  # noqa: ANN201
+def tensor(name: str, shape: list[int | str | None], kind: int = TensorProto.FLOAT):
     return helper.make_tensor_value_info(name, kind, shape)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the virtual environment, installs the pinned requirements, puts python/ on its path and enables the hook.
+# Makes the virtual environment, installs the pinned requirements and puts python/ on its path.
 # Usage: tools/setup/environment.sh PYTHON VENV
 set -euo pipefail
 python=$1 venv=$2
@@ -12,6 +12,3 @@ python=$1 venv=$2
 "$venv/bin/python" -m pip install -q --disable-pip-version-check -r requirements/dev.in
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo "$PWD/python" >"$site/fastserve-dev.pth"
-if [[ -d .git ]] && ! git config --get core.hooksPath >/dev/null; then
-  git config core.hooksPath tools/hooks
-fi
