@@ -1,7 +1,8 @@
 """fastserve: a pip-installed inference server that takes the place of NVIDIA Triton.
 
-`python -m fastserve --model-repository DIR` serves a model repository; `fastserve.InferenceServer` is the same engine
-inside a Python process. Attributes are imported when first used, so that the command line starts quickly.
+`python -m fastserve --model-repository DIR` serves a model repository; `fastserve.InferenceServer`
+is the same engine inside a Python process. Attributes are imported when first used, so that the
+command line starts quickly.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,5 @@
-"""The exceptions of fastserve: one class per status code, made in the core from its one table of codes.
+"""The exceptions of fastserve: one class per status code, made in the core from its one table of
+codes.
 
 Each class carries `http_status`, `grpc_code` and `triton_code`; str(error) is the message.
 """

@@ -1,13 +1,14 @@
-"""Protobuf messages of our own in a private descriptor pool, so that tritonclient (which registers the same names in the
-default pool) lives in the same process.
+"""Protobuf messages of our own in a private descriptor pool, so that tritonclient (which registers
+the same names in the default pool) lives in the same process.
 
-Other packages add their file: `schema.add_descriptor_set(Path(__file__).with_name("grpc_service.desc"))`, then
-`schema.message_class("inference.ModelConfigResponse")`. The .desc files come from tools/generate_protos.py.
-Works with every protobuf runtime from 4.21.
+Other packages add their file:
+`schema.add_descriptor_set(Path(__file__).with_name("grpc_service.desc"))`, then
+`schema.message_class("inference.ModelConfigResponse")`. The .desc files come from
+tools/generate_protos.py. Works with every protobuf runtime from 4.21.
 """
 
 import threading
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ _lock = threading.Lock()
 
 
 def add_descriptor_set(path: Path) -> None:
-    """Adds the files of a serialized FileDescriptorSet once. What they import must have been added before."""
+    """Adds the files of a serialized FileDescriptorSet once. What they import must have been added
+    before.
+    """
     with _lock:
         if path in _loaded_files:
             return
@@ -35,10 +38,13 @@ def load_pool() -> descriptor_pool.DescriptorPool:
     return _pool
 
 
-@lru_cache(maxsize=None)
+@cache
 def message_class(name: str) -> Any:
-    """The class of a message by its full name, e.g. "inference.ModelConfig". KeyError when no file declares it."""
+    """The class of a message by its full name, e.g. "inference.ModelConfig". KeyError when no file
+    declares it.
+    """
     descriptor = load_pool().FindMessageTypeByName(name)
     if hasattr(message_factory, "GetMessageClass"):  # protobuf >= 4.22
         return message_factory.GetMessageClass(descriptor)
-    return message_factory.MessageFactory(_pool).GetPrototype(descriptor)
+    factory: Any = message_factory.MessageFactory(_pool)
+    return factory.GetPrototype(descriptor)

@@ -1,1 +1,3 @@
-"""The control plane: model repository, per-model lifecycle, and the operations both front ends share."""
+"""The control plane: model repository, per-model lifecycle, and the operations both front ends
+share.
+"""

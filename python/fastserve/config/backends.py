@@ -1,0 +1,117 @@
+"""Which backend runs a model: from `backend`, `platform`, `default_model_filename`, or the file in
+a version directory.
+"""
+
+from pathlib import Path
+
+from fastserve.config.parse import ModelConfig
+from fastserve.errors import InvalidArgumentError, UnsupportedError
+
+ONNX_PLATFORM = "onnxruntime_onnx"
+ONNX_FILE = "model.onnx"
+OFFERED = ("onnxruntime", "identity")
+
+_PLATFORM_BACKENDS = {
+    ONNX_PLATFORM: "onnxruntime",
+    "tensorrt_plan": "tensorrt",
+    "pytorch_libtorch": "pytorch",
+    "tensorflow_savedmodel": "tensorflow",
+    "tensorflow_graphdef": "tensorflow",
+    "ensemble": "ensemble",
+}
+_FILE_BACKENDS = {
+    ONNX_FILE: "onnxruntime",
+    "model.plan": "tensorrt",
+    "model.pt": "pytorch",
+    "model.py": "python",
+    "model.savedmodel": "tensorflow",
+    "model.graphdef": "tensorflow",
+    "model.xml": "openvino",
+}
+_KNOWN_LATER = (
+    "tensorrt",
+    "pytorch",
+    "tensorflow",
+    "python",
+    "openvino",
+    "dali",
+    "fil",
+    "vllm",
+    "ensemble",
+)
+
+
+def _from_files(version_directory: Path | None) -> str:
+    """The backend of the first well-known file in the directory; the only *.onnx file counts as
+    one.
+    """
+    if version_directory is None:
+        return ""
+    names = {entry.name for entry in version_directory.iterdir()}
+    for name, backend in _FILE_BACKENDS.items():
+        if name in names:
+            return backend
+    return "onnxruntime" if len([name for name in names if name.endswith(".onnx")]) == 1 else ""
+
+
+def _onnx_file(version_directory: Path | None) -> str:
+    """model.onnx, or the only *.onnx file when there is no model.onnx."""
+    if version_directory is not None and not (version_directory / ONNX_FILE).exists():
+        names = [
+            entry.name for entry in version_directory.iterdir() if entry.name.endswith(".onnx")
+        ]
+        if len(names) == 1:
+            return names[0]
+    return ONNX_FILE
+
+
+def resolve_backend(config: ModelConfig, version_directory: Path | None) -> None:
+    """Fills backend, platform and default_model_filename.
+
+    InvalidArgumentError when they disagree or nothing tells; UnsupportedError for a backend that is
+    not offered.
+    """
+    if not config.backend:
+        config.backend = (
+            _PLATFORM_BACKENDS.get(config.platform, "")
+            if config.platform
+            else _FILE_BACKENDS.get(config.default_model_filename, "")
+            or _from_files(version_directory)
+        )
+    if not config.backend:
+        _refuse_unresolved(config)
+    if config.backend in _KNOWN_LATER:
+        field = (
+            f"platform '{config.platform}'" if config.platform else f"backend '{config.backend}'"
+        )
+        raise UnsupportedError(
+            f"model '{config.name}': {field} is not offered yet; offered backends are "
+            f"{', '.join(OFFERED)}"
+        )
+    if config.backend not in OFFERED:
+        raise InvalidArgumentError(
+            f"unable to find backend '{config.backend}' for model '{config.name}'; write one of: "
+            f"{', '.join(OFFERED)}"
+        )
+    expected = ONNX_PLATFORM if config.backend == "onnxruntime" else ""
+    if config.platform and config.platform != expected:
+        raise InvalidArgumentError(
+            f"unexpected 'platform' and 'backend' pair, got:{config.platform}, {config.backend}"
+        )
+    config.platform = expected
+    if config.backend == "onnxruntime" and not config.default_model_filename:
+        config.default_model_filename = _onnx_file(version_directory)
+
+
+def _refuse_unresolved(config: ModelConfig) -> None:
+    if config.platform:
+        raise InvalidArgumentError(
+            f"unexpected platform type '{config.platform}' for {config.name}; write backend: "
+            '"onnxruntime"'
+        )
+    raise InvalidArgumentError(
+        f"Invalid model name: Could not determine backend for model '{config.name}' with no "
+        "backend in model "
+        f'configuration. Write backend: "onnxruntime" in its config.pbtxt, or put {ONNX_FILE} in '
+        "a version directory."
+    )

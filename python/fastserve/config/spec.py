@@ -1,0 +1,119 @@
+"""A complete configuration -> the dict that the core's ModelSpec is made of
+(csrc/inference/model_spec.h).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from fastserve.config.complete import protocol_type
+from fastserve.config.parse import ModelConfig
+from fastserve.config.paths import inside_directory
+from fastserve.errors import InvalidArgumentError
+
+Spec = dict[str, Any]
+
+
+def model_spec(
+    config: ModelConfig, version: int, model_directory: Path, backend_config: dict[str, str]
+) -> Spec:
+    """One version of a model. InvalidArgumentError for a file name that leaves the model's
+    directory.
+    """
+    spec = base_spec(config, version, model_directory, backend_config)
+    spec |= {
+        "inputs": [_tensor(tensor) for tensor in config.input],
+        "outputs": [
+            _tensor(tensor) | {"labels": _labels(config, tensor, model_directory)}
+            for tensor in config.output
+        ],
+        "instance_groups": [
+            {"name": group.name, "count": group.count} for group in config.instance_group
+        ],
+        "decoupled": config.model_transaction_policy.decoupled,
+        "metric_tags": dict(config.metric_tags),
+    }
+    if config.HasField("dynamic_batching"):
+        spec["dynamic_batching"] = _dynamic_batching(config.dynamic_batching)
+    return spec
+
+
+def base_spec(
+    config: ModelConfig, version: int, model_directory: Path, backend_config: dict[str, str]
+) -> Spec:
+    """What a backend needs to open the model file and tell its signature."""
+    return {
+        "name": config.name,
+        "version": version,
+        "backend": config.backend,
+        "platform": config.platform,
+        "path": str(_model_file(config, version, model_directory))
+        if config.backend != "identity"
+        else "",
+        "max_batch_size": config.max_batch_size,
+        "parameters": {key: value.string_value for key, value in config.parameters.items()},
+        "backend_config": backend_config,
+        "graph_optimization_level": config.optimization.graph.level,
+    }
+
+
+def _model_file(config: ModelConfig, version: int, model_directory: Path) -> Path:
+    name = str(config.default_model_filename)
+    path = model_directory / str(version) / name
+    # The repository's owner may link the file under its usual name; a configuration may not point
+    # elsewhere.
+    if name != "model.onnx":
+        inside_directory(model_directory, f"{version}/{name}", "default_model_filename")
+    if not path.exists():
+        raise InvalidArgumentError(
+            f"failed to find the model file {path} of model '{config.name}'; put it there, or "
+            "write "
+            "default_model_filename"
+        )
+    return path
+
+
+def _tensor(tensor: Any) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "type": protocol_type(tensor.data_type),
+        "dims": list(tensor.dims),
+        "reshape": list(tensor.reshape.shape) if tensor.HasField("reshape") else None,
+        "optional": getattr(tensor, "optional", False),
+        "allow_ragged_batch": getattr(tensor, "allow_ragged_batch", False),
+    }
+
+
+def _labels(config: ModelConfig, tensor: Any, model_directory: Path) -> list[str]:
+    if not tensor.label_filename:
+        return []
+    path = inside_directory(model_directory, tensor.label_filename, "label_filename")
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgumentError(
+            f"cannot read the label_filename of output '{tensor.name}' of model '{config.name}': "
+            f"{error}"
+        ) from None
+
+
+def _queue_policy(policy: Any) -> dict[str, Any]:
+    return {
+        "delay": policy.timeout_action == 1,
+        "default_timeout_us": policy.default_timeout_microseconds,
+        "allow_timeout_override": policy.allow_timeout_override,
+        "max_queue_size": policy.max_queue_size,
+    }
+
+
+def _dynamic_batching(batching: Any) -> dict[str, Any]:
+    return {
+        "preferred_batch_sizes": list(batching.preferred_batch_size),
+        "max_queue_delay_us": batching.max_queue_delay_microseconds,
+        "preserve_ordering": batching.preserve_ordering,
+        "priority_levels": batching.priority_levels,
+        "default_priority_level": batching.default_priority_level,
+        "default_queue_policy": _queue_policy(batching.default_queue_policy),
+        "priority_queue_policy": {
+            level: _queue_policy(policy) for level, policy in batching.priority_queue_policy.items()
+        },
+    }

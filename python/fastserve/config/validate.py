@@ -1,0 +1,192 @@
+"""Checks a complete configuration. A message says what to write; texts that clients match on are
+Triton's.
+
+Three verdicts: wrong (InvalidArgumentError), known but not offered yet and able to change answers
+(UnsupportedError that names the field), and a pure performance hint (a warning, returned).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastserve.config.normalize import KIND_CPU
+from fastserve.config.parse import ModelConfig
+from fastserve.errors import InvalidArgumentError, UnsupportedError
+
+
+def validate_config(config: ModelConfig) -> list[str]:
+    """Returns warnings about fields that have no effect."""
+    refuse_unoffered(config)
+    if config.max_batch_size < 0:
+        raise InvalidArgumentError(
+            f"'max_batch_size' must be non-negative value for {config.name}; write 0 for a model "
+            "that does not batch"
+        )
+    _validate_tensors(config, config.input, "input")
+    _validate_tensors(config, config.output, "output")
+    _validate_batching(config)
+    _validate_groups(config)
+    hints = list(_hints(config))
+    return [f"{', '.join(hints)} of model '{config.name}' has no effect here"] if hints else []
+
+
+def _unoffered(config: ModelConfig) -> Iterator[str]:
+    choice = config.WhichOneof("scheduling_choice")
+    if choice not in (None, "dynamic_batching"):
+        yield choice
+    flags: list[tuple[str, Any]] = [
+        ("response_cache.enable", config.response_cache.enable),
+        ("model_transaction_policy.decoupled", config.model_transaction_policy.decoupled),
+        ("batch_input", config.batch_input),
+        ("batch_output", config.batch_output),
+        ("model_repository_agents", config.model_repository_agents.agents),
+        ("model_operations.op_library_filename", config.model_operations.op_library_filename),
+        ("runtime", config.runtime),
+        ("input.allow_ragged_batch", any(tensor.allow_ragged_batch for tensor in config.input)),
+        ("instance_group.passive", any(group.passive for group in config.instance_group)),
+    ]
+    if choice == "dynamic_batching":
+        batching = config.dynamic_batching
+        flags += [
+            ("dynamic_batching.preserve_ordering", batching.preserve_ordering),
+            ("dynamic_batching.priority_levels", batching.priority_levels),
+            ("dynamic_batching.priority_queue_policy", batching.priority_queue_policy),
+        ]
+    yield from (name for name, is_set in flags if is_set)
+
+
+def refuse_unoffered(config: ModelConfig) -> None:
+    """UnsupportedError naming the first field that would change answers and is not offered yet."""
+    for field in _unoffered(config):
+        raise UnsupportedError(
+            f"model '{config.name}': the field {field} is not offered yet; remove it"
+        )
+
+
+def _hints(config: ModelConfig) -> Iterator[str]:
+    optimization = config.optimization
+    pinned_off = not (
+        optimization.input_pinned_memory.enable and optimization.output_pinned_memory.enable
+    )
+    flags: list[tuple[str, Any]] = [
+        ("optimization.cuda", optimization.HasField("cuda")),
+        ("optimization.execution_accelerators", optimization.HasField("execution_accelerators")),
+        ("optimization pinned memory", pinned_off),
+        ("optimization.priority", optimization.priority),
+        (
+            "optimization.gather_kernel_buffer_threshold",
+            optimization.gather_kernel_buffer_threshold,
+        ),
+        ("optimization.eager_batching", optimization.eager_batching),
+        ("model_warmup", config.model_warmup),
+        ("model_metrics", config.HasField("model_metrics")),
+        ("cc_model_filenames", config.cc_model_filenames),
+        ("instance_group.host_policy", any(group.host_policy for group in config.instance_group)),
+        (
+            "instance_group.secondary_devices",
+            any(group.secondary_devices for group in config.instance_group),
+        ),
+    ]
+    yield from (name for name, is_set in flags if is_set)
+
+
+def _validate_tensors(config: ModelConfig, tensors: Any, kind: str) -> None:
+    if not tensors:
+        raise InvalidArgumentError(
+            f"must specify at least one {kind} for {config.name}; write {kind} "
+            '[ { name: "..." data_type: TYPE_FP32 dims: [ ... ] } ]'
+        )
+    seen: set[str] = set()
+    for tensor in tensors:
+        if tensor.name in seen:
+            raise InvalidArgumentError(
+                f"model {kind} '{tensor.name}' is given twice for {config.name}"
+            )
+        seen.add(tensor.name)
+        _validate_tensor(config, tensor, kind)
+
+
+def _validate_tensor(config: ModelConfig, tensor: Any, kind: str) -> None:
+    place = f"for {config.name}"
+    if not tensor.name:
+        raise InvalidArgumentError(f"model {kind} must specify 'name' {place}")
+    if tensor.data_type == 0:
+        raise InvalidArgumentError(
+            f"model {kind} must specify 'data_type' {place}; write data_type: TYPE_... for "
+            f"'{tensor.name}'"
+        )
+    if not tensor.dims:
+        raise InvalidArgumentError(
+            f"model {kind} must specify 'dims' {place}; write dims: [ ... ] for '{tensor.name}'"
+        )
+    for dim in tensor.dims:
+        if dim < 1 and dim != -1:
+            raise InvalidArgumentError(
+                f"model {kind} dimension must be integer >= 1, or -1 to indicate a variable-size "
+                f"dimension {place}; "
+                f"'{tensor.name}' has {dim}"
+            )
+    if kind == "input" and tensor.format and len(tensor.dims) != 3:
+        raise InvalidArgumentError(f"model input NHWC/NCHW require 3 dims {place}")
+    if tensor.is_shape_tensor:
+        raise InvalidArgumentError(
+            f"shape tensors are only supported for TensorRT platform {place}"
+        )
+    if tensor.is_non_linear_format_io:
+        raise InvalidArgumentError(
+            f"non-linear formats are only supported for TensorRT platform {place}"
+        )
+    if tensor.HasField("reshape"):
+        _validate_reshape(config, tensor, kind)
+
+
+def _validate_reshape(config: ModelConfig, tensor: Any, kind: str) -> None:
+    shape = list(tensor.reshape.shape)
+    if any(dim < 1 and dim != -1 for dim in shape):
+        raise InvalidArgumentError(
+            f"model {kind} reshape dimensions must be integer >= 1, or -1 to indicate a "
+            "variable-size dimension "
+            f"for {config.name}"
+        )
+    if _elements(tensor.dims) != _elements(shape) or list(tensor.dims).count(-1) != shape.count(-1):
+        raise InvalidArgumentError(
+            f"model {kind} has different size for dims and reshape for {config.name}: "
+            f"'{tensor.name}' has dims {list(tensor.dims)} and reshape {shape}"
+        )
+
+
+def _elements(dims: Any) -> int:
+    product = 1
+    for dim in dims:
+        product *= 1 if dim == -1 else dim
+    return product
+
+
+def _validate_batching(config: ModelConfig) -> None:
+    if not config.HasField("dynamic_batching"):
+        return
+    for size in config.dynamic_batching.preferred_batch_size:
+        if size <= 0:
+            raise InvalidArgumentError(
+                f"dynamic batching preferred size must be positive for {config.name}; got {size}"
+            )
+        if size > config.max_batch_size:
+            raise InvalidArgumentError(
+                f"dynamic batching preferred size must be <= max batch size for {config.name}; "
+                f"got {size} with max_batch_size {config.max_batch_size}"
+            )
+
+
+def _validate_groups(config: ModelConfig) -> None:
+    for group in config.instance_group:
+        where = f"instance group {group.name} of model {config.name}"
+        if group.gpus:
+            kind = "KIND_CPU" if group.kind == KIND_CPU else "KIND_MODEL"
+            raise InvalidArgumentError(
+                f"{where} has kind {kind} but specifies one or more GPUs; remove gpus"
+            )
+        if group.profile:
+            raise InvalidArgumentError(
+                f"{where} and platform {config.platform} specifies profile field which is only "
+                "supported for "
+                "TensorRT models"
+            )
