@@ -1,0 +1,231 @@
+"""The life of every model: one state machine per model, entered by asynchronous operations.
+
+(absent) --load--> LOADING --> READY --unload--> UNLOADING --> UNAVAILABLE
+"unloaded" |          ^  \\ v          |   load: the new versions load
+side by side; the old ones serve until the new UNAVAILABLE     +-- ones
+are published at once, and keep serving when the load fails (reason)
+"""
+
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastserve import log
+from fastserve.config.parse import ModelConfig
+from fastserve.config.resolve import ConfigSettings, ResolvedModel, resolve_model
+from fastserve.control.operations import OperationQueue
+from fastserve.control.repository import Fingerprint, ModelRepository, fingerprint
+from fastserve.errors import FastserveError, InvalidArgumentError
+from fastserve.types import ModelState, VersionStatus
+
+UNLOADED = "unloaded"
+# How long an operation itself waits for the last requests of a replaced version; longer drains go
+# on in the background.
+_DRAIN_INLINE_S = 0.05
+
+
+@dataclass
+class ModelRecord:
+    """What is known of one model. Written by its one running operation, under Lifecycle's lock."""
+
+    # By version; version 0 stands for a model that failed before its versions were known.
+    versions: dict[int, VersionStatus] = field(default_factory=dict)
+    config: ModelConfig | None = None
+    fingerprint: Fingerprint = frozenset()
+
+    @property
+    def ready_versions(self) -> list[int]:
+        return sorted(v for v, status in self.versions.items() if status.state is ModelState.READY)
+
+
+class Lifecycle:
+    """Loads and unloads models. Thread safe; load() and unload() return at once with a future."""
+
+    def __init__(
+        self,
+        engine: Any,
+        repository: ModelRepository,
+        settings: ConfigSettings,
+        thread_count: int = 4,
+        retry_count: int = 0,
+    ) -> None:
+        self._engine = engine
+        self._repository = repository
+        self._settings = settings
+        self._retry_count = retry_count
+        self._operations = OperationQueue(thread_count)
+        self._lock = threading.Lock()
+        self._records: dict[str, ModelRecord] = {}  # guarded by _lock
+
+    def load(self, name: str) -> "Future[None]":
+        """Loads or reloads a model. The future fails with what went wrong; an old version then
+        serves on.
+        """
+        return self._operations.submit(name, lambda: self._load(name))
+
+    def unload(self, name: str) -> "Future[None]":
+        """Takes a model away from new requests; those in flight finish. Unknown names are no error,
+        as in Triton.
+        """
+        return self._operations.submit(name, lambda: self._unload(name))
+
+    def snapshot(self) -> dict[str, dict[int, VersionStatus]]:
+        """Every model that was ever asked for, with the state of its versions."""
+        with self._lock:
+            return {name: dict(record.versions) for name, record in self._records.items()}
+
+    def config(self, name: str) -> tuple[ModelConfig, list[int]]:
+        """The configuration that serves now and the ready versions. KeyError when nothing was ever
+        published.
+        """
+        with self._lock:
+            record = self._records[name]
+            if record.config is None:
+                raise KeyError(name)
+            return record.config, record.ready_versions
+
+    def all_ready(self) -> bool:
+        """True when every version of every model is ready or was unloaded on purpose (strict
+        readiness).
+        """
+        with self._lock:
+            return all(
+                status.state is ModelState.READY or status.reason == UNLOADED
+                for record in self._records.values()
+                for status in record.versions.values()
+            )
+
+    def close(self) -> None:
+        """Waits for running operations."""
+        self._operations.shutdown()
+
+    # --- inside an operation: one at a time per model
+    # ---------------------------------------------------------
+
+    def _load(self, name: str) -> None:
+        record = self._record(name)
+        try:
+            directory = self._repository.find(name)
+        except FastserveError:
+            if not record.versions:
+                self._forget(name)
+            raise
+        files = fingerprint(directory)
+        if record.ready_versions and files == record.fingerprint:
+            return  # nothing changed, as in Triton
+        try:
+            resolved, handles = self._load_with_retries(name, directory, record)
+        except FastserveError as error:
+            self._record_failure(name, record, str(error))
+            raise InvalidArgumentError(f"load failed for model '{name}': {error}") from error
+        self._publish(name, record, resolved, handles)
+        record.fingerprint = files
+
+    def _load_with_retries(
+        self, name: str, directory: Path, record: ModelRecord
+    ) -> tuple[ResolvedModel, list[Any]]:
+        for attempt in range(self._retry_count + 1):
+            try:
+                return self._load_versions(name, directory, record)
+            except FastserveError as error:
+                if attempt == self._retry_count:
+                    raise
+                log.warning(f"loading model '{name}' failed, trying again: {error}")
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _load_versions(
+        self, name: str, directory: Path, record: ModelRecord
+    ) -> tuple[ResolvedModel, list[Any]]:
+        resolved = resolve_model(name, directory, self._settings, self._engine.read_signature)
+        for warning in resolved.warnings:
+            log.warning(f"model '{name}': {warning}")
+        with self._lock:
+            record.versions.pop(0, None)
+            for version in resolved.versions:
+                if version not in record.ready_versions:
+                    record.versions[version] = VersionStatus(ModelState.LOADING)
+        handles = []
+        for spec in resolved.specs:
+            log.info(f"loading: {name}:{spec['version']}")
+            started = time.monotonic()
+            handle = self._engine.load_model(spec)
+            self._engine.set_load_duration(handle, time.monotonic() - started)
+            handles.append(handle)
+        return resolved, handles
+
+    def _publish(
+        self, name: str, record: ModelRecord, resolved: ResolvedModel, handles: list[Any]
+    ) -> None:
+        replaced = self._engine.publish(name, handles)
+        with self._lock:
+            gone = set(record.versions) - set(resolved.versions)
+            for version in gone:
+                record.versions[version] = VersionStatus(ModelState.UNAVAILABLE, UNLOADED)
+            for version in resolved.versions:
+                record.versions[version] = VersionStatus(ModelState.READY)
+            record.config = resolved.config
+        for version in resolved.versions:
+            log.info(f"successfully loaded '{name}' version {version}")
+        self._drain(replaced, lambda: None)
+
+    def _record_failure(self, name: str, record: ModelRecord, reason: str) -> None:
+        log.error(f"failed to load '{name}': {reason}")
+        failed = VersionStatus(ModelState.UNAVAILABLE, reason)
+        with self._lock:
+            loading = [v for v, s in record.versions.items() if s.state is ModelState.LOADING]
+            if not loading and not record.ready_versions:
+                loading = [version for version in record.versions if version] or [0]
+            for version in loading:
+                record.versions[version] = failed
+
+    def _unload(self, name: str) -> None:
+        with self._lock:
+            record = self._records.get(name)
+            if record is None:
+                return
+            record.fingerprint = frozenset()
+            for version in record.ready_versions:
+                record.versions[version] = VersionStatus(ModelState.UNLOADING)
+            if not any(s.state is ModelState.UNLOADING for s in record.versions.values()):
+                unloaded = VersionStatus(ModelState.UNAVAILABLE, UNLOADED)
+                record.versions = dict.fromkeys(record.versions, unloaded)
+                return
+        self._drain(self._engine.publish(name, []), lambda: self._finish_unload(name, record))
+
+    def _finish_unload(self, name: str, record: ModelRecord) -> None:
+        with self._lock:
+            for version, status in record.versions.items():
+                if status.state is ModelState.UNLOADING:
+                    record.versions[version] = VersionStatus(ModelState.UNAVAILABLE, UNLOADED)
+        log.info(f"successfully unloaded '{name}'")
+
+    def _drain(self, handles: list[Any], finished: Any) -> None:
+        """Waits for the last requests of replaced versions and drops them; long waits go to the
+        background.
+        """
+        busy = [handle for handle in handles if not self._engine.drain(handle, _DRAIN_INLINE_S)]
+        for handle in handles:
+            if handle not in busy:
+                handle.release()
+        if not busy:
+            finished()
+            return
+
+        def wait() -> None:
+            for handle in busy:
+                self._engine.drain(handle, -1.0)
+                handle.release()
+            finished()
+
+        threading.Thread(target=wait, name="model-drain", daemon=True).start()
+
+    def _record(self, name: str) -> ModelRecord:
+        with self._lock:
+            return self._records.setdefault(name, ModelRecord())
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._records.pop(name, None)

@@ -1,0 +1,55 @@
+"""Runs load and unload operations: one at a time per model, in order; different models side by
+side.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+Operation = Callable[[], None]
+
+
+class OperationQueue:
+    """A queue per model over one thread pool. Thread safe. An operation never occupies a thread to
+    wait for another one.
+    """
+
+    def __init__(self, thread_count: int) -> None:
+        self._pool = ThreadPoolExecutor(thread_count, thread_name_prefix="model-load")
+        self._lock = threading.Lock()
+        # Guarded by _lock. A name is a key exactly while a thread works on its queue.
+        self._queues: dict[str, deque[tuple[Operation, Future[None]]]] = {}
+
+    def submit(self, name: str, operation: Operation) -> Future[None]:
+        """Runs `operation` after those submitted for this name before. Never blocks."""
+        future: Future[None] = Future()
+        with self._lock:
+            queue = self._queues.get(name)
+            if queue is not None:
+                queue.append((operation, future))
+                return future
+            self._queues[name] = deque([(operation, future)])
+        self._pool.submit(self._run, name)
+        return future
+
+    def _run(self, name: str) -> None:
+        while True:
+            with self._lock:
+                queue = self._queues[name]
+                if not queue:
+                    del self._queues[name]
+                    return
+                operation, future = queue.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                operation()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+    def shutdown(self) -> None:
+        """Waits for what runs and what is queued."""
+        self._pool.shutdown(wait=True)

@@ -1,0 +1,156 @@
+"""The operations that HTTP, gRPC and the in-process API share: each is written here once.
+
+Names and versions are str ("" is any version); results are plain JSON-able dicts with protobuf-JSON
+key names; failures raise the exceptions of fastserve.errors.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from fastserve.config.parse import ModelConfig, config_to_dict
+from fastserve.config.paths import check_model_name
+from fastserve.control import metadata
+from fastserve.control.lifecycle import Lifecycle
+from fastserve.control.log_settings import read_log_settings, write_log_settings
+from fastserve.control.repository import ModelRepository
+from fastserve.errors import InvalidArgumentError, UnavailableError, UnsupportedError
+from fastserve.types import ModelState, parse_version
+
+
+class ControlPlane:
+    """The facade of the control plane. Thread safe; async methods never block the loop."""
+
+    def __init__(
+        self,
+        engine: Any,
+        repository: ModelRepository,
+        lifecycle: Lifecycle,
+        *,
+        server_name: str = "triton",
+        server_version: str = "",
+        explicit: bool = False,
+        strict_readiness: bool = True,
+        log_file: str = "",
+        metrics: Callable[[], str] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._repository = repository
+        self._lifecycle = lifecycle
+        self._server = {
+            "name": server_name,
+            "version": server_version,
+            "extensions": metadata.EXTENSIONS,
+        }
+        self._explicit = explicit
+        self._strict_readiness = strict_readiness
+        self._log_file = log_file
+        self._metrics = metrics or engine.metrics_text
+
+    # --- health ---
+
+    def is_live(self) -> bool:
+        return bool(self._engine.live)
+
+    def is_ready(self) -> bool:
+        return bool(self._engine.live and self._engine.ready)
+
+    def model_ready(self, name: str, version: str = "") -> bool:
+        """False for unknown models too, as Triton answers. InvalidArgumentError for a bad version."""
+        return bool(self._engine.model_state(name, parse_version(version)) == "READY")
+
+    def update_readiness(self) -> None:
+        """Tells the core whether the server is ready; called when a model's state changed."""
+        self._engine.set_ready(not self._strict_readiness or self._lifecycle.all_ready())
+
+    # --- metadata, configuration, statistics ---
+
+    async def server_metadata(self) -> dict[str, Any]:
+        return dict(self._server)
+
+    async def model_metadata(self, name: str, version: str = "") -> dict[str, Any]:
+        config, versions = self._published(name, version)
+        return metadata.model_metadata(config, versions)
+
+    async def model_config(self, name: str, version: str = "") -> dict[str, Any]:
+        return config_to_dict(self.model_config_message(name, version))
+
+    def model_config_message(self, name: str, version: str = "") -> ModelConfig:
+        """The ModelConfig message itself (of config.schema's pool); not to be changed."""
+        return self._published(name, version)[0]
+
+    async def model_statistics(self, name: str = "", version: str = "") -> str:
+        """The statistics extension's answer as JSON text."""
+        return str(self._engine.statistics_json(name, parse_version(version)))
+
+    def _published(self, name: str, version: str) -> tuple[ModelConfig, list[int]]:
+        # The engine knows what is published, and raises with Triton's texts.
+        self._engine.model_version(name, parse_version(version))
+        return self._lifecycle.config(name)
+
+    def metrics_text(self) -> str:
+        return self._metrics()
+
+    # --- model repository ---
+
+    async def repository_index(self, ready_only: bool = False) -> list[dict[str, str]]:
+        """One entry per version of a model that was loaded, one per model that never was."""
+        names = await asyncio.to_thread(self._repository.list_models)
+        states = self._lifecycle.snapshot()
+        index: list[dict[str, str]] = []
+        for name in sorted({*names, *states}):
+            versions = states.get(name)
+            if not versions:
+                index.append({"name": name})
+                continue
+            for version, status in sorted(versions.items()):
+                entry = {"name": name, "version": str(version or ""), "state": status.state.value}
+                index.append({**entry, "reason": status.reason} if status.reason else entry)
+        if ready_only:
+            return [entry for entry in index if entry.get("state") == ModelState.READY.value]
+        return index
+
+    async def load_model(self, name: str, parameters: dict[str, Any] | None = None) -> None:
+        self._check_explicit()
+        check_model_name(name)
+        for key in parameters or {}:
+            if key == "config" or key.startswith("file:"):
+                raise UnsupportedError(
+                    f"the load parameter '{key}' is not offered yet; write the files into the model repository "
+                    "and load without it"
+                )
+            raise InvalidArgumentError(f"unknown load parameter '{key}'")
+        await self._run(self._lifecycle.load(name))
+
+    async def unload_model(self, name: str, parameters: dict[str, Any] | None = None) -> None:
+        self._check_explicit()
+        check_model_name(name)
+        for key in parameters or {}:
+            if key != "unload_dependents":
+                raise InvalidArgumentError(f"unknown unload parameter '{key}'")
+        await self._run(self._lifecycle.unload(name))
+
+    def _check_explicit(self) -> None:
+        if not self._explicit:
+            raise UnavailableError(
+                "explicit model load / unload is not allowed if polling is enabled or models are loaded at start "
+                "only; use --model-control-mode=explicit"
+            )
+
+    async def _run(self, operation: "Future[None]") -> None:
+        # A caller that goes away does not undo what it asked for.
+        try:
+            await asyncio.shield(asyncio.wrap_future(operation))
+        finally:
+            self.update_readiness()
+
+    # --- log settings ---
+
+    async def log_settings(self) -> dict[str, Any]:
+        return read_log_settings(self._log_file)
+
+    async def update_log_settings(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Applies the given settings and returns all of them."""
+        write_log_settings(values)
+        return read_log_settings(self._log_file)
