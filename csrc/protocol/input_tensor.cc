@@ -87,6 +87,13 @@ Result<BufferView> AlignedForType(BufferView bytes, DataType type) {
   return BufferView(std::move(copy));
 }
 
+Status JsonTooLarge(std::size_t size, std::size_t limit) {
+  return Status::InvalidArgument("request JSON size of " + std::to_string(size) +
+                                 " bytes exceeds the maximum allowed input size of " +
+                                 std::to_string(limit) +
+                                 " bytes. Use --http-max-input-size to increase the limit.");
+}
+
 bool IsValidUtf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
     const std::size_t length = SequenceLength(static_cast<unsigned char>(text[i]));

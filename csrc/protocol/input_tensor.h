@@ -1,6 +1,7 @@
 // What both codecs check and do for every input tensor, whichever way its bytes arrive.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -23,6 +24,9 @@ Result<BufferView> AlignedForType(BufferView bytes, DataType type);
 
 // A new buffer for `size` tensor bytes. Errors: Unavailable when memory is exhausted.
 Result<BufferPtr> AllocateTensor(std::size_t size);
+
+// The error for JSON that is, or grows to, `size` bytes.
+Status JsonTooLarge(std::size_t size, std::size_t limit);
 
 // Strings of the protocol (ids, names) are UTF-8; tensor bytes may be anything.
 bool IsValidUtf8(std::string_view text);
