@@ -47,7 +47,11 @@ void BatchSlot::RespondAll() {
     request.timestamps.compute_input_end = times_.compute_input_end_ns;
     request.timestamps.compute_output_start = times_.compute_output_start_ns;
     request.timestamps.compute_end = times_.compute_end_ns;
-    request.Respond(std::move(responses_[i]), /*final=*/true);
+    if (!responses_[i].status.ok()) {
+      request.Fail(responses_[i].status, FailureReason::kOther);
+    } else {
+      request.Respond(std::move(responses_[i]), /*final=*/true);
+    }
   }
 }
 

@@ -85,12 +85,18 @@ void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
   }
   request->timestamps.queue_start = clock_.NowNs();
   request->SetCancelHook(shared_from_this());  // one that is cancelled already is dropped when it is reached
-  if (RequestPtr entry = request; !ring_.TryPush(std::move(entry))) {
-    const MutexLock lock(mutex_);
-    DrainRingLocked();
-    queue_.Push(std::move(entry));
-  }
+  Append(request);
   if (!lend) work_.NotifyOne();
+}
+
+void DynamicBatcher::Append(RequestPtr request) {
+  // A deadline is armed on arrival: with all instances busy nobody else looks at the queue in time.
+  const bool has_timeout = queue_.TimeoutUs(*request) != 0;
+  if (!has_timeout && ring_.TryPush(std::move(request))) return;
+  const MutexLock lock(mutex_);
+  DrainRingLocked();
+  queue_.Push(std::move(request));
+  if (has_timeout) ArmTimerLocked(queue_.next_deadline_ns());
 }
 
 bool DynamicBatcher::lendable() const {

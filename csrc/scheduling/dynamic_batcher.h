@@ -87,6 +87,8 @@ class DynamicBatcher final : public CancelHook, public std::enable_shared_from_t
   // A filled slot, or null when there is nothing to run now (then a timer is armed if waiting is what helps).
   BatchSlot* TryForm();
   BatchSlot* TryFormLocked(Dropped* dropped) REQUIRES(mutex_);
+  // Puts the request into the ring, or, when the ring is full or the request has a timeout to arm, into the queue itself.
+  void Append(RequestPtr request) EXCLUDES(mutex_);
   void DrainRingLocked() REQUIRES(mutex_);
   void DropCancelledHeadLocked(Dropped* dropped) REQUIRES(mutex_);
   void FillSlotLocked(std::size_t request_count, BatchSlot* slot) REQUIRES(mutex_);
@@ -110,7 +112,7 @@ class DynamicBatcher final : public CancelHook, public std::enable_shared_from_t
   EventCount work_;                           // the holder of the forming role waits here
 
   Mutex mutex_;
-  PolicyQueue queue_ GUARDED_BY(mutex_);
+  PolicyQueue queue_;  // guarded by mutex_, but for TimeoutUs
   std::vector<BatchSlot*> idle_slots_ GUARDED_BY(mutex_);
   std::int64_t armed_deadline_ns_ GUARDED_BY(mutex_) = 0;  // 0 = no timer is armed
   std::uint32_t hold_until_queued_ GUARDED_BY(mutex_);

@@ -35,6 +35,8 @@ class PolicyQueue {
   // Earliest timeout; 0 = none.
   std::int64_t next_deadline_ns() const { return deadlines_.empty() ? 0 : deadlines_.begin()->first; }
   bool empty() const { return front() == nullptr; }
+  // The timeout that applies to a request; 0 = none. Thread safe.
+  std::uint64_t TimeoutUs(const InferRequest& request) const;
 
  private:
   struct Lane {
@@ -42,7 +44,6 @@ class PolicyQueue {
     InferRequest* tail = nullptr;
   };
 
-  std::uint64_t TimeoutUs(const InferRequest& request) const;
   void Link(Lane* lane, RequestPtr request);
   RequestPtr Unlink(Lane* lane, InferRequest* request);
 

@@ -1,0 +1,281 @@
+#include "scheduling/dynamic_batcher.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "support/fake_clock.h"
+#include "support/puppet_backend.h"
+#include "support/requests.h"
+
+namespace fastserve {
+namespace {
+
+constexpr std::int64_t kUs = 1000;
+
+class DynamicBatcherTest : public ::testing::Test {
+ protected:
+  DynamicBatcherTest() { clock_.AddListener([this] { timer_.Poke(); }); }
+  ~DynamicBatcherTest() override {
+    strings_->Release();
+    if (batcher_) batcher_->Stop();
+  }
+
+  void Start(int instances = 1, std::uint32_t hold_until_queued = 0) {
+    DynamicBatcher::Options options;
+    options.spec = spec_;
+    options.clock = &clock_;
+    options.timer = &timer_;
+    options.statistics = statistics_;
+    options.hold_until_queued = hold_until_queued;
+    for (int i = 0; i < instances; ++i) {
+      options.instances.push_back(std::make_unique<PuppetInstance>(strings_));
+    }
+    batcher_ = DynamicBatcher::Create(std::move(options));
+  }
+  RequestPtr Enqueue(const std::string& id, float value = 0, int rows = 1, bool lend = false) {
+    RequestPtr request = MakeRequest(id, sink_, value, rows);
+    batcher_->Enqueue(request, lend);
+    return request;
+  }
+  // Runs one request, so that the model's cost is measured (a fake clock's: cheap).
+  void MeasureOnce() {
+    Enqueue("measure");
+    sink_->Await(1);
+  }
+
+  FakeClock clock_;
+  DeadlineTimer timer_{clock_};
+  std::shared_ptr<ModelSpec> spec_ = MakeSpec("puppet", 8);
+  std::shared_ptr<ModelStatistics> statistics_ = std::make_shared<ModelStatistics>();
+  std::shared_ptr<PuppetStrings> strings_ = std::make_shared<PuppetStrings>();
+  std::shared_ptr<RecordingSink> sink_ = std::make_shared<RecordingSink>();
+  std::shared_ptr<DynamicBatcher> batcher_;
+};
+
+TEST_F(DynamicBatcherTest, AnswersWithTheRequestsOwnRows) {
+  Start();
+  Enqueue("a", 3.0F, 2);
+  const auto answers = sink_->Await(1);
+  EXPECT_TRUE(answers[0].response.status.ok());
+  EXPECT_EQ(FloatsOf(answers[0].response.outputs[0]), (std::vector<float>{3, 3, 3, 3}));
+  EXPECT_TRUE(answers[0].final);
+}
+
+TEST_F(DynamicBatcherTest, BatchesWhatArrivesWhileTheInstanceIsBusy) {
+  Start();
+  strings_->Hold();
+  Enqueue("first");
+  strings_->AwaitStarted(1);
+  for (const char* id : {"a", "b", "c"}) Enqueue(id);
+  strings_->Release();
+  sink_->Await(4);
+  const auto seen = strings_->seen();
+  ASSERT_EQ(seen.size(), 2U);
+  EXPECT_EQ(seen[1].request_ids, (std::vector<std::string>{"a", "b", "c"}));
+}
+
+TEST_F(DynamicBatcherTest, FullQueueRejectsWithoutBlocking) {
+  spec_->dynamic_batching.default_queue_policy.max_queue_size = 2;
+  Start();
+  strings_->Hold();
+  Enqueue("running");
+  strings_->AwaitStarted(1);
+  Enqueue("a");
+  Enqueue("b");
+  Enqueue("c");
+  const auto answers = sink_->Await(1);
+  EXPECT_EQ(answers[0].id, "c");
+  EXPECT_EQ(answers[0].response.status.code(), StatusCode::kUnavailable);
+  EXPECT_EQ(answers[0].response.status.message(), "Exceeds maximum queue size");
+  strings_->Release();
+  EXPECT_EQ(sink_->Await(4).size(), 4U);
+}
+
+TEST_F(DynamicBatcherTest, MoreRequestsThanTheIngressRingHoldsAreKept) {
+  spec_->max_batch_size = 512;
+  Start();
+  strings_->Hold();
+  Enqueue("running");
+  strings_->AwaitStarted(1);
+  for (int i = 0; i < 5000; ++i) Enqueue(std::to_string(i));
+  EXPECT_EQ(batcher_->pending_requests(), 5000U);
+  strings_->Release();
+  sink_->Await(5001);
+  int next = 0;
+  for (const auto& seen : strings_->seen()) {
+    for (const std::string& id : seen.request_ids) {
+      if (id == "running") continue;
+      EXPECT_EQ(id, std::to_string(next++));
+    }
+  }
+}
+
+TEST_F(DynamicBatcherTest, WaitsForTheQueueDelayAndNoLonger) {
+  spec_->dynamic_batching.max_queue_delay_us = 100;
+  Start();
+  Enqueue("a");
+  clock_.Advance(99 * kUs);
+  Enqueue("b");
+  EXPECT_EQ(sink_->count(), 0U);
+  clock_.Advance(1 * kUs);
+  sink_->Await(2);
+  ASSERT_EQ(strings_->seen().size(), 1U);
+  EXPECT_EQ(strings_->seen()[0].batch_size, 2);
+}
+
+TEST_F(DynamicBatcherTest, FullBatchEndsTheDelay) {
+  spec_->dynamic_batching.max_queue_delay_us = 1'000'000;
+  Start();
+  for (int i = 0; i < 8; ++i) Enqueue(std::to_string(i));
+  sink_->Await(8);
+  EXPECT_EQ(strings_->seen().size(), 1U);
+}
+
+TEST_F(DynamicBatcherTest, QueueTimeoutRejectsWhileTheInstanceIsBusy) {
+  spec_->dynamic_batching.default_queue_policy.default_timeout_us = 50;
+  Start();
+  strings_->Hold();
+  Enqueue("running");
+  strings_->AwaitStarted(1);
+  Enqueue("late");
+  clock_.Advance(50 * kUs);
+  const auto answers = sink_->Await(1);
+  EXPECT_EQ(answers[0].response.status.message(), "Request timeout expired");
+  EXPECT_EQ(answers[0].response.status.code(), StatusCode::kUnavailable);
+  EXPECT_EQ(batcher_->pending_requests(), 0U);
+  strings_->Release();
+  sink_->Await(2);
+}
+
+TEST_F(DynamicBatcherTest, CancelCompletesAWaitingRequestAtOnce) {
+  Start();
+  strings_->Hold();
+  Enqueue("running");
+  strings_->AwaitStarted(1);
+  const RequestPtr waiting = Enqueue("waiting");
+  waiting->Cancel();
+  const auto answers = sink_->Await(1);
+  EXPECT_EQ(answers[0].id, "waiting");
+  EXPECT_EQ(answers[0].response.status.code(), StatusCode::kCancelled);
+  EXPECT_EQ(batcher_->pending_requests(), 0U);
+  strings_->Release();
+  sink_->Await(2);
+  EXPECT_EQ(strings_->seen().size(), 1U);
+}
+
+TEST_F(DynamicBatcherTest, RequestCancelledBeforeItWasQueuedIsNotExecuted) {
+  Start();
+  const RequestPtr request = MakeRequest("a", sink_);
+  request->Cancel();
+  batcher_->Enqueue(request, /*lend=*/false);
+  EXPECT_EQ(sink_->Await(1)[0].response.status.code(), StatusCode::kCancelled);
+  EXPECT_TRUE(strings_->seen().empty());
+}
+
+TEST_F(DynamicBatcherTest, BackendFailureFailsTheBatchAndTheNextOneRuns) {
+  Start();
+  strings_->EndWith(Status::Internal("boom"));
+  Enqueue("a");
+  EXPECT_EQ(sink_->Await(1)[0].response.status.message(), "boom");
+  strings_->EndWith(Status::Ok());
+  Enqueue("b");
+  EXPECT_TRUE(sink_->Await(2)[1].response.status.ok());
+}
+
+TEST_F(DynamicBatcherTest, HoldsUntilEnoughRequestsAreQueuedOnce) {
+  Start(1, /*hold_until_queued=*/3);
+  Enqueue("a");
+  Enqueue("b");
+  EXPECT_FALSE(batcher_->RunLent());
+  EXPECT_EQ(sink_->count(), 0U);
+  Enqueue("c");
+  sink_->Await(3);
+  EXPECT_EQ(strings_->seen()[0].batch_size, 3);
+  Enqueue("d");
+  sink_->Await(4);
+}
+
+TEST_F(DynamicBatcherTest, CheapModelRunsOnTheLendingThread) {
+  Start();
+  EXPECT_FALSE(batcher_->lendable()) << "nothing is measured yet";
+  MeasureOnce();
+  ASSERT_TRUE(batcher_->lendable());
+  Enqueue("a", 0, 1, /*lend=*/true);
+  Enqueue("b", 0, 1, /*lend=*/true);
+  EXPECT_TRUE(batcher_->RunLent());
+  EXPECT_EQ(sink_->count(), 3U) << "answered before RunLent returned";
+  EXPECT_EQ(strings_->seen().back().thread, std::this_thread::get_id());
+  EXPECT_EQ(strings_->seen().back().batch_size, 2);
+}
+
+TEST_F(DynamicBatcherTest, LenderLeavesWorkToTheWorkersWhenAllInstancesAreBusy) {
+  Start();
+  MeasureOnce();
+  strings_->Hold();
+  Enqueue("running");
+  strings_->AwaitStarted(2);
+  Enqueue("lent", 0, 1, /*lend=*/true);
+  EXPECT_FALSE(batcher_->RunLent());
+  strings_->Release();
+  sink_->Await(3);
+  EXPECT_NE(strings_->seen().back().thread, std::this_thread::get_id());
+}
+
+TEST_F(DynamicBatcherTest, StopFailsWhatIsStillQueued) {
+  Start(1, /*hold_until_queued=*/10);
+  Enqueue("a");
+  batcher_->Stop();
+  EXPECT_EQ(sink_->Await(1)[0].response.status.code(), StatusCode::kUnavailable);
+}
+
+TEST_F(DynamicBatcherTest, StatisticsAddUp) {
+  Start();
+  Enqueue("a", 0, 3);
+  sink_->Await(1);
+  strings_->EndWith(Status::Internal("boom"));
+  Enqueue("b");
+  sink_->Await(2);
+  const StatisticsSnapshot numbers = statistics_->Snapshot();
+  EXPECT_EQ(numbers.inference_count, 3U);
+  EXPECT_EQ(numbers.execution_count, 2U);
+  EXPECT_EQ(numbers.success.count, 1U);
+  EXPECT_EQ(numbers.batches.at(3).compute_infer.count, 1U);
+}
+
+// Exactly once: many threads submit, cancel and lend; every request gets one answer, and its own rows or an error.
+TEST_F(DynamicBatcherTest, EveryRequestCompletesExactlyOnceWhateverHappens) {
+  constexpr int kThreads = 4;
+  constexpr int kRequests = 2000;
+  Start(/*instances=*/2);
+  MeasureOnce();
+  std::vector<std::thread> clients;
+  for (int t = 0; t < kThreads; ++t) {
+    clients.emplace_back([this, t] {
+      std::mt19937 random(static_cast<unsigned>(t));
+      for (int i = 0; i < kRequests; ++i) {
+        const bool lend = random() % 2 == 0;
+        const int number = t * kRequests + i;
+        const RequestPtr request = Enqueue(std::to_string(number), static_cast<float>(number), 1, lend);
+        if (random() % 5 == 0) request->Cancel();
+        if (lend) batcher_->RunLent();
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  const auto answers = sink_->Await(kThreads * kRequests + 1);
+  std::set<std::string> ids;
+  for (const auto& answer : answers) {
+    EXPECT_TRUE(ids.insert(answer.id).second) << "answered twice: " << answer.id;
+    if (answer.id == "measure" || !answer.response.status.ok()) continue;
+    EXPECT_EQ(FloatsOf(answer.response.outputs[0])[0], std::stof(answer.id));
+  }
+  EXPECT_EQ(ids.size(), kThreads * kRequests + 1U);
+  EXPECT_EQ(batcher_->pending_requests(), 0U);
+}
+
+}  // namespace
+}  // namespace fastserve
