@@ -1,5 +1,5 @@
-// The interface between the scheduler and what runs a model. One folder per backend; all pass tests/cpp/backend's
-// contract suite.
+// The interface between the scheduler and what runs a model. One folder per backend; all pass
+// tests/cpp/backend's contract suite.
 #pragma once
 
 #include <memory>
@@ -15,28 +15,31 @@
 namespace fastserve {
 
 // One batch on its way through a backend. Owned by the scheduler; alive until done() was called.
-// `inputs` are assembled: for a batching model the first dimension is the batch, rows in the order of `requests`.
-// The backend appends to `outputs` tensors whose first dimension is the same batch (when the model batches), named as
-// in the specification; the scheduler splits them. Outputs not in `requested_outputs` need not be computed.
+// `inputs` are assembled: for a batching model the first dimension is the batch, rows in the order
+// of `requests`. The backend appends to `outputs` tensors whose first dimension is the same batch
+// (when the model batches), named as in the specification; the scheduler splits them. Outputs not
+// in `requested_outputs` need not be computed.
 struct Execution {
   std::vector<RequestPtr> requests;
   std::vector<Tensor> inputs;
   std::vector<std::string> requested_outputs;  // the union over the requests; empty: all
-  std::int64_t batch_size = 0;                 // sum of first dimensions; 1 when the model does not batch
+  std::int64_t batch_size = 0;  // sum of first dimensions; 1 when the model does not batch
   std::vector<Tensor> outputs;
   // Clock::NowNs() set by the backend where it knows better than the scheduler; 0 otherwise.
   std::int64_t compute_input_end_ns = 0;
   std::int64_t compute_output_start_ns = 0;
 };
 
-// Told once per execution. Any thread; `status` not OK fails every request of the batch (reason BACKEND).
+// Told once per execution. Any thread; `status` not OK fails every request of the batch (reason
+// BACKEND).
 class ExecutionObserver {
  public:
   virtual ~ExecutionObserver() = default;
   virtual void OnExecuted(Execution* execution, Status status) = 0;
 };
 
-// One instance of a loaded model. Execute is called by one thread at a time, at most depth() executions at once.
+// One instance of a loaded model. Execute is called by one thread at a time, at most depth()
+// executions at once.
 class BackendInstance {
  public:
   virtual ~BackendInstance() = default;
@@ -53,12 +56,14 @@ class BackendModel {
   virtual Result<std::unique_ptr<BackendInstance>> CreateInstance(const std::string& name) = 0;
 };
 
-// A tensor as the model file itself declares it: full shape with the batch dimension, -1 where variable or symbolic.
+// A tensor as the model file itself declares it: full shape with the batch dimension, -1 where
+// variable or symbolic.
 struct TensorSignature {
   std::string name;
   DataType type = DataType::kInvalid;
   Shape shape;
-  std::vector<std::string> dim_names;  // symbolic names, empty string where fixed; may be empty altogether
+  std::vector<std::string>
+      dim_names;  // symbolic names, empty string where fixed; may be empty altogether
 };
 struct ModelSignature {
   std::vector<TensorSignature> inputs;
@@ -70,10 +75,12 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
-  // What the file declares, for auto-completion. Blocks. Errors: Unsupported when the backend cannot tell.
+  // What the file declares, for auto-completion. Blocks. Errors: Unsupported when the backend
+  // cannot tell.
   virtual Result<ModelSignature> ReadSignature(const ModelSpec& spec) = 0;
   // Blocks. Errors name the file and what is wrong with it.
-  virtual Result<std::unique_ptr<BackendModel>> LoadModel(std::shared_ptr<const ModelSpec> spec) = 0;
+  virtual Result<std::unique_ptr<BackendModel>> LoadModel(
+      std::shared_ptr<const ModelSpec> spec) = 0;
 };
 
 }  // namespace fastserve

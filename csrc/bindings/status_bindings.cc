@@ -1,4 +1,5 @@
-// Python exceptions from the status table: fastserve._core.FastserveError and one subclass per code.
+// Python exceptions from the status table: fastserve._core.FastserveError and one subclass per
+// code.
 #include <string>
 
 #include "bindings/bindings.h"
@@ -11,14 +12,14 @@ void BindStatus(py::module_& module) {
   py::object base = py::reinterpret_steal<py::object>(
       PyErr_NewException("fastserve._core.FastserveError", PyExc_RuntimeError, nullptr));
   module.attr("FastserveError") = base;
-#define FASTSERVE_X(name, http, grpc, exception, triton)                                                     \
-  {                                                                                                          \
-    py::object type = py::reinterpret_steal<py::object>(                                                     \
-        PyErr_NewException("fastserve._core." #exception, base.ptr(), nullptr));                              \
-    type.attr("http_status") = http;                                                                         \
-    type.attr("grpc_code") = grpc;                                                                           \
-    type.attr("triton_code") = triton;                                                                       \
-    module.attr(#exception) = type;                                                                          \
+#define FASTSERVE_X(name, http, grpc, exception, triton)                         \
+  {                                                                              \
+    py::object type = py::reinterpret_steal<py::object>(                         \
+        PyErr_NewException("fastserve._core." #exception, base.ptr(), nullptr)); \
+    type.attr("http_status") = http;                                             \
+    type.attr("grpc_code") = grpc;                                               \
+    type.attr("triton_code") = triton;                                           \
+    module.attr(#exception) = type;                                              \
   }
   FASTSERVE_STATUS_CODES(FASTSERVE_X)
 #undef FASTSERVE_X

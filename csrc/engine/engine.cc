@@ -20,8 +20,9 @@ struct Engine::Impl {
       : options(engine_options),
         clock(engine_clock),
         timer(engine_clock),
-        budget(std::make_shared<InflightBudget>(
-            engine_options.max_inflight_bytes != 0 ? engine_options.max_inflight_bytes : DefaultInflightBytes())) {}
+        budget(std::make_shared<InflightBudget>(engine_options.max_inflight_bytes != 0
+                                                    ? engine_options.max_inflight_bytes
+                                                    : DefaultInflightBytes())) {}
 
   // Null when there is none of that name.
   Backend* FindBackend(std::string_view name) {
@@ -85,7 +86,8 @@ bool Engine::HasBackend(std::string_view name) const { return impl_->FindBackend
 
 namespace {
 Status NoBackend(const ModelSpec& spec) {
-  return Status::InvalidArgument("model '" + spec.name + "': unable to find backend '" + spec.backend + "'");
+  return Status::InvalidArgument("model '" + spec.name + "': unable to find backend '" +
+                                 spec.backend + "'");
 }
 }  // namespace
 
@@ -106,7 +108,8 @@ Result<LoadedModelPtr> Engine::LoadModel(std::shared_ptr<const ModelSpec> spec) 
   return LoadedModel::Create(std::move(spec), backend, environment);
 }
 
-std::vector<LoadedModelPtr> Engine::Publish(const std::string& name, std::vector<LoadedModelPtr> versions) {
+std::vector<LoadedModelPtr> Engine::Publish(const std::string& name,
+                                            std::vector<LoadedModelPtr> versions) {
   return impl_->registry.Publish(name, std::move(versions));
 }
 
@@ -119,19 +122,22 @@ ModelState Engine::model_state(std::string_view name, std::int64_t version) cons
   return impl_->registry.Knows(name) ? ModelState::kUnavailable : ModelState::kUnknown;
 }
 
-Result<std::shared_ptr<const ModelSpec>> Engine::FindModel(std::string_view name, std::int64_t version) const {
+Result<std::shared_ptr<const ModelSpec>> Engine::FindModel(std::string_view name,
+                                                           std::int64_t version) const {
   FASTSERVE_ASSIGN_OR_RETURN(const LoadedModelPtr model, impl_->registry.Find(name, version));
   return model->spec();
 }
 
 void Engine::Submit(const RequestPtr& request, Lender* lender) {
-  if (request->timestamps.request_start == 0) request->timestamps.request_start = impl_->clock.NowNs();
+  if (request->timestamps.request_start == 0)
+    request->timestamps.request_start = impl_->clock.NowNs();
   impl_->budget->requests().Add();
   Status refusal;
   if (!impl_->accepting.load(std::memory_order_seq_cst)) {
     refusal = Status::Unavailable("Server is stopping, model '" + request->model_name +
                                   "' accepts no new inference requests");
-  } else if (auto model = impl_->registry.Find(request->model_name, request->model_version); !model.ok()) {
+  } else if (auto model = impl_->registry.Find(request->model_name, request->model_version);
+             !model.ok()) {
     refusal = model.status();
   } else {
     if ((*model)->Submit(request, lender != nullptr)) lender->Add(std::move(*model));
@@ -154,7 +160,9 @@ void Engine::SetReady(bool ready) { impl_->ready.store(ready, std::memory_order_
 bool Engine::ready() const { return impl_->ready.load(std::memory_order_relaxed) && live(); }
 bool Engine::live() const { return impl_->accepting.load(std::memory_order_relaxed); }
 void Engine::StopAccepting() { impl_->accepting.store(false, std::memory_order_seq_cst); }
-bool Engine::WaitIdle(std::int64_t timeout_ns) { return impl_->budget->requests().WaitForNone(timeout_ns); }
+bool Engine::WaitIdle(std::int64_t timeout_ns) {
+  return impl_->budget->requests().WaitForNone(timeout_ns);
+}
 
 Result<std::string> Engine::StatisticsJson(std::string_view name, std::int64_t version) const {
   FASTSERVE_ASSIGN_OR_RETURN(const auto models, impl_->registry.List(name, version));
@@ -167,7 +175,9 @@ std::string Engine::MetricsText() const {
                        impl_->options.metrics_counter_latencies);
 }
 
-void Engine::SetLoadDuration(const LoadedModelPtr& model, double seconds) { model->set_load_seconds(seconds); }
+void Engine::SetLoadDuration(const LoadedModelPtr& model, double seconds) {
+  model->set_load_seconds(seconds);
+}
 
 const Clock& Engine::clock() const { return impl_->clock; }
 

@@ -1,5 +1,5 @@
-// The only façade of the core: models and their versions, submission, statistics, metrics text, drain.
-// Front ends, the control plane and the in-process API use this header and nothing below it.
+// The only façade of the core: models and their versions, submission, statistics, metrics text,
+// drain. Front ends, the control plane and the in-process API use this header and nothing below it.
 #pragma once
 
 #include <cstddef>
@@ -22,24 +22,27 @@ class LoadedModel;  // engine/loaded_model.h
 using LoadedModelPtr = std::shared_ptr<LoadedModel>;
 
 struct EngineOptions {
-  const Clock* clock = nullptr;              // null: SystemClock()
-  std::uint64_t max_inflight_bytes = 0;      // 0: half of the cgroup (or machine) memory limit
-  // TRITONSERVER_DELAY_SCHEDULER: batching holds until this many requests are queued once; 0 = off. Test aid.
+  const Clock* clock = nullptr;          // null: SystemClock()
+  std::uint64_t max_inflight_bytes = 0;  // 0: half of the cgroup (or machine) memory limit
+  // TRITONSERVER_DELAY_SCHEDULER: batching holds until this many requests are queued once; 0 = off.
+  // Test aid.
   std::uint32_t delay_scheduler_requests = 0;
-  bool metrics_counter_latencies = true;     // --metrics-config
+  bool metrics_counter_latencies = true;  // --metrics-config
 };
 
-// A thread that lends itself: between Submit and Run it holds the cheap work that the thread itself will execute, so that a
-// request to a fast model needs no thread switch. Not thread safe: one per I/O thread, used by that thread only.
+// A thread that lends itself: between Submit and Run it holds the cheap work that the thread itself
+// will execute, so that a request to a fast model needs no thread switch. Not thread safe: one per
+// I/O thread, used by that thread only.
 class Lender {
  public:
   Lender();
   ~Lender();  // runs what is left to the instances' own threads
   Lender(const Lender&) = delete;
   Lender& operator=(const Lender&) = delete;
-  // Executes batches of the models submitted to since the last Run, on this thread, as long as they are idle, measured to be
-  // cheap, and need no waiting; hands everything else to the instances' threads. Responses arrive through their sinks
-  // during the call. Returns true when it executed anything.
+  // Executes batches of the models submitted to since the last Run, on this thread, as long as they
+  // are idle, measured to be cheap, and need no waiting; hands everything else to the instances'
+  // threads. Responses arrive through their sinks during the call. Returns true when it executed
+  // anything.
   bool Run();
   bool empty() const { return pending_.empty(); }
 
@@ -58,33 +61,42 @@ class Engine {
   static Result<std::unique_ptr<Engine>> Create(EngineOptions options);
   ~Engine();
 
-  // --- backends -----------------------------------------------------------------------------------------------
+  // --- backends
+  // -----------------------------------------------------------------------------------------------
   // Before the first LoadModel. Takes ownership.
   void RegisterBackend(std::unique_ptr<Backend> backend);
   bool HasBackend(std::string_view name) const;
   Result<ModelSignature> ReadSignature(const ModelSpec& spec);
 
-  // --- models (called by the control plane; LoadModel and Drain block) ------------------------------------------
-  // Loads a version and starts its instances; requests do not reach it before Publish.
+  // --- models (called by the control plane; LoadModel and Drain block)
+  // ------------------------------------------ Loads a version and starts its instances; requests
+  // do not reach it before Publish.
   Result<LoadedModelPtr> LoadModel(std::shared_ptr<const ModelSpec> spec);
-  // Replaces the published versions of a model by `versions` (empty: none are left, but the name stays known), atomically for
-  // requests. Returns the versions that were published before and are no more; drain and drop them.
-  std::vector<LoadedModelPtr> Publish(const std::string& name, std::vector<LoadedModelPtr> versions);
-  // Blocks until the model has no request in flight, or `timeout_ns` passed (negative: for ever). True when empty.
+  // Replaces the published versions of a model by `versions` (empty: none are left, but the name
+  // stays known), atomically for requests. Returns the versions that were published before and are
+  // no more; drain and drop them.
+  std::vector<LoadedModelPtr> Publish(const std::string& name,
+                                      std::vector<LoadedModelPtr> versions);
+  // Blocks until the model has no request in flight, or `timeout_ns` passed (negative: for ever).
+  // True when empty.
   bool Drain(const LoadedModelPtr& model, std::int64_t timeout_ns);
   // version -1: the newest published.
   ModelState model_state(std::string_view name, std::int64_t version) const;
-  // The resolved specification. Errors: NotFound with Triton's texts ("Request for unknown model: ...").
-  Result<std::shared_ptr<const ModelSpec>> FindModel(std::string_view name, std::int64_t version) const;
+  // The resolved specification. Errors: NotFound with Triton's texts ("Request for unknown model:
+  // ...").
+  Result<std::shared_ptr<const ModelSpec>> FindModel(std::string_view name,
+                                                     std::int64_t version) const;
 
-  // --- requests -------------------------------------------------------------------------------------------------
-  // Takes the request (fields filled, sink set). Never blocks; every outcome, errors too, reaches the sink, maybe before
-  // Submit returns. With a lender, a cheap model waits for lender->Run().
+  // --- requests
+  // -------------------------------------------------------------------------------------------------
+  // Takes the request (fields filled, sink set). Never blocks; every outcome, errors too, reaches
+  // the sink, maybe before Submit returns. With a lender, a cheap model waits for lender->Run().
   void Submit(const RequestPtr& request, Lender* lender = nullptr);
   std::uint64_t inflight_requests() const;
   std::uint64_t inflight_bytes() const;
 
-  // --- server state ---------------------------------------------------------------------------------------------
+  // --- server state
+  // ---------------------------------------------------------------------------------------------
   // Ready as the control plane computed it (--strict-readiness); live from Create to StopAccepting.
   void SetReady(bool ready);
   bool ready() const;
@@ -94,9 +106,10 @@ class Engine {
   // Blocks until nothing is in flight or `timeout_ns` passed. True when empty.
   bool WaitIdle(std::int64_t timeout_ns);
 
-  // --- statistics -----------------------------------------------------------------------------------------------
-  // The statistics extension's JSON object {"model_stats":[...]}; empty name: all models; version -1: all versions.
-  // Errors: NotFound with Triton's texts.
+  // --- statistics
+  // -----------------------------------------------------------------------------------------------
+  // The statistics extension's JSON object {"model_stats":[...]}; empty name: all models; version
+  // -1: all versions. Errors: NotFound with Triton's texts.
   Result<std::string> StatisticsJson(std::string_view name, std::int64_t version) const;
   // Prometheus text of the core's own families (text/plain; version=0.0.4).
   std::string MetricsText() const;

@@ -17,7 +17,8 @@ std::uint64_t ReadLimit(const std::string& path) {
   return file >> limit ? limit : UINT64_MAX;
 }
 
-// The path of this process's cgroup in the hierarchy named by `controllers` ("" is version 2); empty when unknown.
+// The path of this process's cgroup in the hierarchy named by `controllers` ("" is version 2);
+// empty when unknown.
 std::string CgroupPath(const std::string& controllers) {
   std::ifstream file("/proc/self/cgroup");
   std::string line;
@@ -35,7 +36,8 @@ std::string CgroupPath(const std::string& controllers) {
 std::uint64_t DefaultInflightBytes() {
   std::uint64_t limit = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
                         static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE));
-  // In a container the namespace's root is the container's own group, so the bare path counts as well.
+  // In a container the namespace's root is the container's own group, so the bare path counts as
+  // well.
   for (const std::string& path : {std::string(), CgroupPath("")}) {
     limit = std::min(limit, ReadLimit("/sys/fs/cgroup" + path + "/memory.max"));
   }

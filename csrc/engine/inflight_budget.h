@@ -1,4 +1,5 @@
-// The server's bound on request bytes in memory (--max-inflight-bytes) and its count of requests in flight.
+// The server's bound on request bytes in memory (--max-inflight-bytes) and its count of requests in
+// flight.
 #pragma once
 
 #include <atomic>
@@ -8,7 +9,8 @@
 
 namespace fastserve {
 
-// Half of the memory this process may use: the cgroup's limit (v2 or v1), else the machine's memory. In bytes.
+// Half of the memory this process may use: the cgroup's limit (v2 or v1), else the machine's
+// memory. In bytes.
 std::uint64_t DefaultInflightBytes();
 
 // Thread safe.

@@ -15,7 +15,8 @@ class InflightCounter {
   void Add() { count_.fetch_add(1, std::memory_order_relaxed); }
 
   void Done() {
-    // seq_cst on both sides (here and in WaitForNone): either the waiter sees the count, or this sees the waiter.
+    // seq_cst on both sides (here and in WaitForNone): either the waiter sees the count, or this
+    // sees the waiter.
     if (count_.fetch_sub(1, std::memory_order_seq_cst) != 1) return;
     if (waiters_.load(std::memory_order_seq_cst) == 0) return;
     const std::lock_guard<std::mutex> lock(mutex_);

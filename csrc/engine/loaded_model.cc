@@ -6,7 +6,8 @@
 
 namespace fastserve {
 
-Result<std::shared_ptr<LoadedModel>> LoadedModel::Create(std::shared_ptr<const ModelSpec> spec, Backend* backend,
+Result<std::shared_ptr<LoadedModel>> LoadedModel::Create(std::shared_ptr<const ModelSpec> spec,
+                                                         Backend* backend,
                                                          const Environment& environment) {
   std::shared_ptr<LoadedModel> model(new LoadedModel(std::move(spec), environment));
   FASTSERVE_RETURN_IF_ERROR(model->Start(backend, environment));
@@ -24,7 +25,8 @@ LoadedModel::~LoadedModel() {
 }
 
 Status LoadedModel::Start(Backend* backend, const Environment& environment) {
-  FASTSERVE_ASSIGN_OR_RETURN(std::shared_ptr<BackendModel> backend_model, backend->LoadModel(spec_));
+  FASTSERVE_ASSIGN_OR_RETURN(std::shared_ptr<BackendModel> backend_model,
+                             backend->LoadModel(spec_));
   DynamicBatcher::Options options;
   options.spec = spec_;
   options.backend_model = backend_model;
@@ -56,8 +58,8 @@ bool LoadedModel::Submit(const RequestPtr& request, bool may_lend) {
   }
   if (!budget_->TryTake(request->input_bytes)) {
     const std::size_t bytes = std::exchange(request->input_bytes, 0);
-    request->Fail(Status::Unavailable("request of " + std::to_string(bytes) + " bytes: " +
-                                      std::to_string(budget_->bytes()) + " of " +
+    request->Fail(Status::Unavailable("request of " + std::to_string(bytes) +
+                                      " bytes: " + std::to_string(budget_->bytes()) + " of " +
                                       std::to_string(budget_->max_bytes()) +
                                       " bytes are in flight (--max-inflight-bytes)"),
                   FailureReason::kRejected);
@@ -70,7 +72,8 @@ bool LoadedModel::Submit(const RequestPtr& request, bool may_lend) {
 
 void LoadedModel::OnCompleted(const InferRequest& request) {
   if (request.failed) {
-    statistics_->RecordFailure(request.failure_reason, clock_.NowNs() - request.timestamps.request_start);
+    statistics_->RecordFailure(request.failure_reason,
+                               clock_.NowNs() - request.timestamps.request_start);
   }
   budget_->GiveBack(request.input_bytes);
   budget_->requests().Done();

@@ -15,9 +15,10 @@
 
 namespace fastserve {
 
-// Kept alive by the registry, by the control plane's handle and by each of its requests until that has completed.
-// Thread safe.
-class LoadedModel final : public CompletionListener, public std::enable_shared_from_this<LoadedModel> {
+// Kept alive by the registry, by the control plane's handle and by each of its requests until that
+// has completed. Thread safe.
+class LoadedModel final : public CompletionListener,
+                          public std::enable_shared_from_this<LoadedModel> {
  public:
   struct Environment {
     const Clock* clock = nullptr;
@@ -27,11 +28,13 @@ class LoadedModel final : public CompletionListener, public std::enable_shared_f
   };
 
   // Loads the model and starts its instances. Blocks. Errors: the backend's.
-  static Result<std::shared_ptr<LoadedModel>> Create(std::shared_ptr<const ModelSpec> spec, Backend* backend,
+  static Result<std::shared_ptr<LoadedModel>> Create(std::shared_ptr<const ModelSpec> spec,
+                                                     Backend* backend,
                                                      const Environment& environment);
   ~LoadedModel() override;
 
-  // Validates the request and hands it to the scheduler, or fails it. True when it was left for a lender.
+  // Validates the request and hands it to the scheduler, or fails it. True when it was left for a
+  // lender.
   bool Submit(const RequestPtr& request, bool may_lend);
   void OnCompleted(const InferRequest& request) override;
 

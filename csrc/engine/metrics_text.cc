@@ -1,11 +1,145 @@
 #include "engine/metrics_text.h"
 
+#include <utility>
+
+#include "memory/buffer.h"
+#include "metrics/prometheus_text.h"
+
 namespace fastserve {
 
-std::string MetricsToText(const std::vector<std::shared_ptr<LoadedModel>>& models, bool counter_latencies) {
-  (void)models;
-  (void)counter_latencies;
-  return {};
+namespace {
+
+constexpr std::uint64_t kNsPerUs = 1000;
+
+// In the order of FailureReason; Triton's spelling.
+constexpr const char* kFailureReasons[kFailureReasonCount] = {"REJECTED", "CANCELED", "BACKEND",
+                                                              "OTHER"};
+
+// What one scrape says of one version, read once.
+struct Row {
+  PrometheusLabels labels;
+  StatisticsSnapshot numbers;
+  const LoadedModel* model = nullptr;
+};
+
+std::vector<Row> ReadRows(const std::vector<std::shared_ptr<LoadedModel>>& models) {
+  std::vector<Row> rows;
+  rows.reserve(models.size());
+  for (const auto& model : models) {
+    Row& row = rows.emplace_back();
+    const ModelSpec& spec = *model->spec();
+    for (const auto& [tag, value] : spec.metric_tags) row.labels.Set("_" + tag, value);
+    row.labels.Set("model", spec.name);
+    row.labels.Set("version", std::to_string(spec.version));
+    row.numbers = model->statistics().Snapshot();
+    row.model = model.get();
+  }
+  return rows;
+}
+
+using CounterOf = std::uint64_t (*)(const StatisticsSnapshot&);
+
+struct Counter {
+  const char* name;
+  const char* help;
+  CounterOf value;
+};
+
+constexpr Counter kCounters[] = {
+    {"nv_inference_request_success", "Number of successful inference requests, all batch sizes",
+     [](const StatisticsSnapshot& n) { return n.success.count; }},
+    {"nv_inference_count", "Number of inferences performed (does not include cached requests)",
+     [](const StatisticsSnapshot& n) { return n.inference_count; }},
+    {"nv_inference_exec_count",
+     "Number of model executions performed (does not include cached requests)",
+     [](const StatisticsSnapshot& n) { return n.execution_count; }},
+};
+
+constexpr Counter kDurations[] = {
+    {"nv_inference_request_duration_us", "Cumulative inference request duration in microseconds",
+     [](const StatisticsSnapshot& n) { return n.success.ns / kNsPerUs; }},
+    {"nv_inference_queue_duration_us", "Cumulative inference queuing duration in microseconds",
+     [](const StatisticsSnapshot& n) { return n.queue.ns / kNsPerUs; }},
+    {"nv_inference_compute_input_duration_us", "Cumulative compute input duration in microseconds",
+     [](const StatisticsSnapshot& n) { return n.compute_input.ns / kNsPerUs; }},
+    {"nv_inference_compute_infer_duration_us",
+     "Cumulative compute inference duration in microseconds",
+     [](const StatisticsSnapshot& n) { return n.compute_infer.ns / kNsPerUs; }},
+    {"nv_inference_compute_output_duration_us",
+     "Cumulative compute output duration in microseconds",
+     [](const StatisticsSnapshot& n) { return n.compute_output.ns / kNsPerUs; }},
+};
+
+using HistogramOf = const LatencyHistogram& (*)(const PhaseHistograms&);
+
+constexpr std::pair<const char*, HistogramOf> kHistograms[] = {
+    {"nv_inference_request_duration_us",
+     [](const PhaseHistograms& h) -> const LatencyHistogram& { return h.request; }},
+    {"nv_inference_queue_duration_us",
+     [](const PhaseHistograms& h) -> const LatencyHistogram& { return h.queue; }},
+    {"nv_inference_compute_input_duration_us",
+     [](const PhaseHistograms& h) -> const LatencyHistogram& { return h.compute_input; }},
+    {"nv_inference_compute_infer_duration_us",
+     [](const PhaseHistograms& h) -> const LatencyHistogram& { return h.compute_infer; }},
+    {"nv_inference_compute_output_duration_us",
+     [](const PhaseHistograms& h) -> const LatencyHistogram& { return h.compute_output; }},
+};
+
+void WriteCounter(const Counter& counter, const std::vector<Row>& rows, PrometheusText* text) {
+  text->Family(counter.name, MetricType::kCounter, counter.help);
+  for (const Row& row : rows) text->Sample(row.labels, counter.value(row.numbers));
+}
+
+void WriteFailures(const std::vector<Row>& rows, PrometheusText* text) {
+  text->Family("nv_inference_request_failure", MetricType::kCounter,
+               "Number of failed inference requests, all batch sizes");
+  for (const Row& row : rows) {
+    for (std::size_t reason = 0; reason < kFailureReasonCount; ++reason) {
+      PrometheusLabels labels = row.labels;
+      labels.Set("reason", kFailureReasons[reason]);
+      text->Sample(labels, row.numbers.failures[reason]);
+    }
+  }
+}
+
+void WriteGauges(const std::vector<Row>& rows, PrometheusText* text) {
+  text->Family("nv_inference_pending_request_count", MetricType::kGauge,
+               "Instantaneous number of pending requests awaiting execution per-model.");
+  for (const Row& row : rows) text->Sample(row.labels, row.model->scheduler().pending_requests());
+  text->Family("nv_model_load_duration_secs", MetricType::kGauge, "Model load time in seconds");
+  for (const Row& row : rows) text->Sample(row.labels, row.model->load_seconds());
+}
+
+void WriteHistograms(const std::vector<Row>& rows, PrometheusText* text) {
+  std::vector<LabelledHistogram> histograms;
+  for (const auto& [name, histogram_of] : kHistograms) {
+    histograms.clear();
+    for (const Row& row : rows) {
+      const PhaseHistograms& phases = row.model->statistics().histograms();
+      histograms.push_back({&row.labels, histogram_of(phases).TakeSnapshot()});
+    }
+    text->Histograms(name, "Distribution of the duration in microseconds", histograms);
+  }
+}
+
+}  // namespace
+
+std::string MetricsToText(const std::vector<std::shared_ptr<LoadedModel>>& models,
+                          bool counter_latencies) {
+  std::string out;
+  PrometheusText text(&out);
+  const std::vector<Row> rows = ReadRows(models);
+  for (const Counter& counter : kCounters) WriteCounter(counter, rows, &text);
+  WriteFailures(rows, &text);
+  if (counter_latencies) {
+    for (const Counter& counter : kDurations) WriteCounter(counter, rows, &text);
+  }
+  WriteGauges(rows, &text);
+  WriteHistograms(rows, &text);
+  text.Family("nv_fastserve_copied_bytes_total", MetricType::kCounter,
+              "Tensor bytes copied in user space between receiving a request and executing it");
+  text.Sample({}, CopiedBytes());
+  return out;
 }
 
 }  // namespace fastserve

@@ -1,4 +1,5 @@
-// The core's own Prometheus families. Names and labels: Triton's user guide metrics.md; see docs/metrics.md.
+// The core's own Prometheus families. Names and labels: Triton's user guide metrics.md; see
+// docs/metrics.md.
 #pragma once
 
 #include <memory>
@@ -9,7 +10,9 @@
 
 namespace fastserve {
 
-// `counter_latencies` false leaves out the duration counters (--metrics-config counter_latencies=false).
-std::string MetricsToText(const std::vector<std::shared_ptr<LoadedModel>>& models, bool counter_latencies);
+// `counter_latencies` false leaves out the duration counters (--metrics-config
+// counter_latencies=false).
+std::string MetricsToText(const std::vector<std::shared_ptr<LoadedModel>>& models,
+                          bool counter_latencies);
 
 }  // namespace fastserve

@@ -18,12 +18,14 @@ Status UnknownVersion(std::string_view name, std::int64_t version) {
 }
 
 Status NoVersions(std::string_view name) {
-  return Status::NotFound("Request for unknown model: '" + std::string(name) + "' has no available versions");
+  return Status::NotFound("Request for unknown model: '" + std::string(name) +
+                          "' has no available versions");
 }
 
 }  // namespace
 
-std::vector<std::shared_ptr<LoadedModel>> ModelRegistry::Publish(const std::string& name, Versions versions) {
+std::vector<std::shared_ptr<LoadedModel>> ModelRegistry::Publish(const std::string& name,
+                                                                 Versions versions) {
   std::sort(versions.begin(), versions.end(),
             [](const auto& a, const auto& b) { return a->spec()->version < b->spec()->version; });
   Versions gone;
@@ -31,14 +33,16 @@ std::vector<std::shared_ptr<LoadedModel>> ModelRegistry::Publish(const std::stri
     const std::unique_lock<std::shared_mutex> lock(mutex_);
     Versions& current = models_[name];
     for (auto& old : current) {
-      if (std::find(versions.begin(), versions.end(), old) == versions.end()) gone.push_back(std::move(old));
+      if (std::find(versions.begin(), versions.end(), old) == versions.end())
+        gone.push_back(std::move(old));
     }
     current = std::move(versions);
   }
   return gone;
 }
 
-Result<std::shared_ptr<LoadedModel>> ModelRegistry::Find(std::string_view name, std::int64_t version) const {
+Result<std::shared_ptr<LoadedModel>> ModelRegistry::Find(std::string_view name,
+                                                         std::int64_t version) const {
   const std::shared_lock<std::shared_mutex> lock(mutex_);
   const auto found = models_.find(name);
   if (found == models_.end()) return UnknownModel(name);
@@ -64,7 +68,8 @@ Result<std::vector<std::shared_ptr<LoadedModel>>> ModelRegistry::List(std::strin
     return found->second;
   }
   Versions all;
-  for (const auto& [unused, versions] : models_) all.insert(all.end(), versions.begin(), versions.end());
+  for (const auto& [unused, versions] : models_)
+    all.insert(all.end(), versions.begin(), versions.end());
   return all;
 }
 

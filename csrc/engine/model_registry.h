@@ -15,12 +15,13 @@ namespace fastserve {
 class ModelRegistry {
  public:
   // Replaces the published versions; returns those that are published no more.
-  std::vector<std::shared_ptr<LoadedModel>> Publish(const std::string& name,
-                                                    std::vector<std::shared_ptr<LoadedModel>> versions);
+  std::vector<std::shared_ptr<LoadedModel>> Publish(
+      const std::string& name, std::vector<std::shared_ptr<LoadedModel>> versions);
   // version -1: the newest. Errors: NotFound with Triton's texts.
   Result<std::shared_ptr<LoadedModel>> Find(std::string_view name, std::int64_t version) const;
   // Empty name: every model, by name; version -1: every version. Errors: as Find.
-  Result<std::vector<std::shared_ptr<LoadedModel>>> List(std::string_view name, std::int64_t version) const;
+  Result<std::vector<std::shared_ptr<LoadedModel>>> List(std::string_view name,
+                                                         std::int64_t version) const;
   // True when the name was ever published.
   bool Knows(std::string_view name) const;
 

@@ -10,14 +10,16 @@ namespace fastserve {
 
 namespace {
 
-// Replaces the configured shape by the one the other side expects, behind the batch dimension if there is one.
+// Replaces the configured shape by the one the other side expects, behind the batch dimension if
+// there is one.
 void ApplyReshape(const TensorSpec& spec, bool to_backend, bool batching, Shape* shape) {
   if (!spec.has_reshape) return;
   const std::size_t batch_dims = batching ? 1 : 0;
   if (shape->size() < batch_dims) return;
   const Shape& from = to_backend ? spec.dims : spec.reshape;
   const Shape& to = to_backend ? spec.reshape : spec.dims;
-  const std::span<const std::int64_t> actual(shape->data() + batch_dims, shape->size() - batch_dims);
+  const std::span<const std::int64_t> actual(shape->data() + batch_dims,
+                                             shape->size() - batch_dims);
   Shape mapped = MapReshape(from, to, actual);
   if (batching) mapped.insert(mapped.begin(), shape->front());
   *shape = std::move(mapped);
@@ -30,8 +32,8 @@ Result<Tensor> GatherInput(const Execution& execution, std::size_t index) {
   for (const RequestPtr& request : execution.requests) size += request->inputs[index].data.size;
   BufferPtr buffer = AllocateHostBuffer(size);
   if (buffer == nullptr) {
-    return Status::Unavailable("no memory for a batch of " + std::to_string(size) + " bytes of input '" +
-                               first.name + "'");
+    return Status::Unavailable("no memory for a batch of " + std::to_string(size) +
+                               " bytes of input '" + first.name + "'");
   }
   std::byte* out = buffer->data();
   for (const RequestPtr& request : execution.requests) {
@@ -54,7 +56,8 @@ void CollectRequestedOutputs(Execution* execution) {
       return;
     }
     for (const RequestedOutput& output : request->outputs) {
-      if (std::find(names.begin(), names.end(), output.name) == names.end()) names.push_back(output.name);
+      if (std::find(names.begin(), names.end(), output.name) == names.end())
+        names.push_back(output.name);
     }
   }
 }
@@ -63,9 +66,9 @@ void CollectRequestedOutputs(Execution* execution) {
 Result<std::vector<std::size_t>> RequestOffsets(const Execution& execution, const Tensor& output) {
   const std::size_t count = execution.requests.size();
   if (output.shape.empty() || output.shape[0] != execution.batch_size) {
-    return Status::Internal("output '" + output.name + "' has shape " + ShapeToString(output.shape) +
-                            ", expected a first dimension of " + std::to_string(execution.batch_size) +
-                            ", the size of the batch");
+    return Status::Internal("output '" + output.name + "' has shape " +
+                            ShapeToString(output.shape) + ", expected a first dimension of " +
+                            std::to_string(execution.batch_size) + ", the size of the batch");
   }
   std::vector<std::size_t> offsets(count + 1, 0);
   const std::span<const std::int64_t> dims = output.shape;
@@ -73,10 +76,11 @@ Result<std::vector<std::size_t>> RequestOffsets(const Execution& execution, cons
   std::vector<std::size_t> row_offsets;
   if (output.type == DataType::kBytes) {
     const std::span<const std::byte> bytes(output.data.data, output.data.size);
-    FASTSERVE_ASSIGN_OR_RETURN(row_offsets,
-                               BytesRowOffsets(output.name, bytes, execution.batch_size, row_elements));
+    FASTSERVE_ASSIGN_OR_RETURN(
+        row_offsets, BytesRowOffsets(output.name, bytes, execution.batch_size, row_elements));
   }
-  const std::size_t row_bytes = static_cast<std::size_t>(row_elements) * DataTypeByteSize(output.type);
+  const std::size_t row_bytes =
+      static_cast<std::size_t>(row_elements) * DataTypeByteSize(output.type);
   std::size_t row = 0;
   for (std::size_t i = 0; i < count; ++i) {
     row += static_cast<std::size_t>(execution.requests[i]->batch_size);
@@ -92,8 +96,8 @@ const RequestedOutput* FindRequested(const InferRequest& request, std::string_vi
   return nullptr;
 }
 
-// Adds one output to one response: reshaped, and classified when asked for. `spec` may be null (an output that the
-// configuration does not list).
+// Adds one output to one response: reshaped, and classified when asked for. `spec` may be null (an
+// output that the configuration does not list).
 void AddOutput(const TensorSpec* spec, bool batching, Tensor tensor, const InferRequest& request,
                InferResponse* response) {
   const RequestedOutput* requested = FindRequested(request, tensor.name);
@@ -117,10 +121,12 @@ Status SplitOutput(const ModelSpec& spec, const Execution& execution, Tensor* ou
   const bool batching = spec.max_batch_size > 0;
   const TensorSpec* output_spec = FindTensor(spec.outputs, output->name);
   if (execution.requests.size() == 1) {
-    AddOutput(output_spec, batching, std::move(*output), *execution.requests[0], &responses->front());
+    AddOutput(output_spec, batching, std::move(*output), *execution.requests[0],
+              &responses->front());
     return Status::Ok();
   }
-  FASTSERVE_ASSIGN_OR_RETURN(const std::vector<std::size_t> offsets, RequestOffsets(execution, *output));
+  FASTSERVE_ASSIGN_OR_RETURN(const std::vector<std::size_t> offsets,
+                             RequestOffsets(execution, *output));
   for (std::size_t i = 0; i < execution.requests.size(); ++i) {
     const InferRequest& request = *execution.requests[i];
     Tensor rows{output->name, output->type, output->shape,
@@ -149,7 +155,8 @@ Status AssembleBatch(const ModelSpec& spec, Execution* execution) {
   InferRequest& first = *execution->requests.front();
   const bool alone = execution->requests.size() == 1;
   execution->batch_size = 0;
-  for (const RequestPtr& request : execution->requests) execution->batch_size += request->batch_size;
+  for (const RequestPtr& request : execution->requests)
+    execution->batch_size += request->batch_size;
   CollectRequestedOutputs(execution);
   execution->inputs.clear();
   execution->outputs.clear();
@@ -162,12 +169,14 @@ Status AssembleBatch(const ModelSpec& spec, Execution* execution) {
     }
     Tensor& input = execution->inputs.back();
     const TensorSpec* input_spec = FindTensor(spec.inputs, input.name);
-    if (input_spec != nullptr) ApplyReshape(*input_spec, /*to_backend=*/true, batching, &input.shape);
+    if (input_spec != nullptr)
+      ApplyReshape(*input_spec, /*to_backend=*/true, batching, &input.shape);
   }
   return Status::Ok();
 }
 
-Status SplitBatch(const ModelSpec& spec, Execution* execution, std::vector<InferResponse>* responses) {
+Status SplitBatch(const ModelSpec& spec, Execution* execution,
+                  std::vector<InferResponse>* responses) {
   responses->clear();
   responses->reserve(execution->requests.size());
   for (const RequestPtr& request : execution->requests) {

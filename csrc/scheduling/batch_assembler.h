@@ -1,6 +1,7 @@
 // Requests -> one batch of tensors for the backend, and the batch's outputs -> responses.
-// Copies: a batch of one request passes its tensors on as they are; a larger batch copies each row once (gather).
-// Outputs are never copied: a response's tensors are views into the batch's output buffers.
+// Copies: a batch of one request passes its tensors on as they are; a larger batch copies each row
+// once (gather). Outputs are never copied: a response's tensors are views into the batch's output
+// buffers.
 #pragma once
 
 #include <vector>
@@ -11,16 +12,18 @@
 
 namespace fastserve {
 
-// `actual` written in the terms of `to`: fixed dimensions from `to`, its -1s from the dimensions of `actual` where `from` has its
-// -1s, in order (config `reshape`). All without the batch dimension.
+// `actual` written in the terms of `to`: fixed dimensions from `to`, its -1s from the dimensions of
+// `actual` where `from` has its -1s, in order (config `reshape`). All without the batch dimension.
 Shape MapReshape(const Shape& from, const Shape& to, std::span<const std::int64_t> actual);
 
-// Fills execution->inputs, requested_outputs and batch_size from execution->requests (validated, same shapes).
-// Errors: Unavailable when memory is exhausted.
+// Fills execution->inputs, requested_outputs and batch_size from execution->requests (validated,
+// same shapes). Errors: Unavailable when memory is exhausted.
 Status AssembleBatch(const ModelSpec& spec, Execution* execution);
 
-// One response per request of the batch, in order. Errors (Internal: the backend broke its contract) fail the whole batch;
-// an error of one request alone (classification of a type without an order) is in its response's status.
-Status SplitBatch(const ModelSpec& spec, Execution* execution, std::vector<InferResponse>* responses);
+// One response per request of the batch, in order. Errors (Internal: the backend broke its
+// contract) fail the whole batch; an error of one request alone (classification of a type without
+// an order) is in its response's status.
+Status SplitBatch(const ModelSpec& spec, Execution* execution,
+                  std::vector<InferResponse>* responses);
 
 }  // namespace fastserve

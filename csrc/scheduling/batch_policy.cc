@@ -19,7 +19,8 @@ BatchPolicy::BatchPolicy(const ModelSpec& spec)
     : dynamic_(spec.dynamic_batching.enabled && spec.max_batch_size > 0),
       max_batch_size_(std::max(spec.max_batch_size, 1)),
       max_queue_delay_ns_(static_cast<std::int64_t>(
-          std::min<std::uint64_t>(spec.dynamic_batching.max_queue_delay_us, INT64_MAX / 4000) * 1000)),
+          std::min<std::uint64_t>(spec.dynamic_batching.max_queue_delay_us, INT64_MAX / 4000) *
+          1000)),
       preferred_(spec.dynamic_batching.preferred_batch_sizes) {
   if (preferred_.empty()) preferred_.push_back(max_batch_size_);
   std::sort(preferred_.begin(), preferred_.end());
@@ -38,7 +39,8 @@ BatchChoice BatchPolicy::Choose(const PolicyQueue& queue, std::int64_t now_ns) c
   BatchChoice preferred;
   bool closed = false;  // nothing that follows can join
   for (const InferRequest* request = head; request != nullptr; request = queue.Next(request)) {
-    if (all.batch_size + request->batch_size > max_batch_size_ || !SameBatchShape(*head, *request)) {
+    if (all.batch_size + request->batch_size > max_batch_size_ ||
+        !SameBatchShape(*head, *request)) {
       closed = true;
       break;
     }

@@ -1,5 +1,6 @@
-// Which waiting requests make the next batch, and whether to wait for more: Triton's dynamic batching rules, as pure
-// functions of the queue. Source: Triton user guide "batcher.md" (preferred batch sizes, delayed batching).
+// Which waiting requests make the next batch, and whether to wait for more: Triton's dynamic
+// batching rules, as pure functions of the queue. Source: Triton user guide "batcher.md" (preferred
+// batch sizes, delayed batching).
 #pragma once
 
 #include <cstdint>
@@ -10,11 +11,13 @@
 
 namespace fastserve {
 
-// True when both requests can share a batch: the same inputs with equal shapes apart from the batch dimension.
+// True when both requests can share a batch: the same inputs with equal shapes apart from the batch
+// dimension.
 bool SameBatchShape(const InferRequest& a, const InferRequest& b);
 
-// The first `request_count` requests of the queue make a batch of `batch_size` rows. `ready_at_ns` is 0 when the batch
-// is to run now, else the time until which waiting may still improve it. request_count 0: the queue is empty.
+// The first `request_count` requests of the queue make a batch of `batch_size` rows. `ready_at_ns`
+// is 0 when the batch is to run now, else the time until which waiting may still improve it.
+// request_count 0: the queue is empty.
 struct BatchChoice {
   std::size_t request_count = 0;
   std::int64_t batch_size = 0;

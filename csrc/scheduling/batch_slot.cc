@@ -31,7 +31,7 @@ void BatchSlot::OnExecuted(Execution* execution, Status status) {
 void BatchSlot::Finish(const Status& status) {
   times_.compute_end_ns = batcher_.clock_.NowNs();
   batcher_.statistics_->RecordBatch(execution_.requests, execution_.batch_size, times_, status.ok(),
-                                   batcher_.clock_.WallMs());
+                                    batcher_.clock_.WallMs());
   status.ok() ? RespondAll() : FailAll(status);
   execution_.inputs.clear();
   execution_.outputs.clear();
@@ -56,7 +56,8 @@ void BatchSlot::RespondAll() {
 }
 
 void BatchSlot::FailAll(const Status& status) {
-  for (const RequestPtr& request : execution_.requests) request->Fail(status, FailureReason::kBackend);
+  for (const RequestPtr& request : execution_.requests)
+    request->Fail(status, FailureReason::kBackend);
 }
 
 }  // namespace fastserve

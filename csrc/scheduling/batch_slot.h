@@ -1,4 +1,5 @@
-// The right to run one batch on one instance, with the memory that a batch needs, reused from batch to batch.
+// The right to run one batch on one instance, with the memory that a batch needs, reused from batch
+// to batch.
 #pragma once
 
 #include <vector>
@@ -10,14 +11,16 @@ namespace fastserve {
 
 class DynamicBatcher;
 
-// Owned by its DynamicBatcher; used by the thread that took it from the idle slots until Run hands it back (a backend of
-// depth 2 hands it back from its own thread).
+// Owned by its DynamicBatcher; used by the thread that took it from the idle slots until Run hands
+// it back (a backend of depth 2 hands it back from its own thread).
 class BatchSlot final : public ExecutionObserver {
  public:
-  BatchSlot(DynamicBatcher* batcher, BackendInstance* instance) : batcher_(*batcher), instance_(*instance) {}
+  BatchSlot(DynamicBatcher* batcher, BackendInstance* instance)
+      : batcher_(*batcher), instance_(*instance) {}
 
   std::vector<RequestPtr>& requests() { return execution_.requests; }
-  // Executes the batch; every request is completed and the slot given back before OnExecuted returns.
+  // Executes the batch; every request is completed and the slot given back before OnExecuted
+  // returns.
   void Run();
   void OnExecuted(Execution* execution, Status status) override;
 

@@ -12,7 +12,8 @@ namespace fastserve {
 namespace {
 
 constexpr std::size_t kIngressCapacity = 1024;
-// An execution shorter than this costs an I/O thread less than two thread switches and the wait for a busy core would.
+// An execution shorter than this costs an I/O thread less than two thread switches and the wait for
+// a busy core would.
 constexpr std::int64_t kLendLimitNs = 100'000;
 // Batches a lending thread runs before it looks at its sockets again.
 constexpr int kMaxLentBatches = 16;
@@ -71,7 +72,8 @@ void DynamicBatcher::Stop() {
   {
     const MutexLock lock(mutex_);
     DrainRingLocked();
-    while (InferRequest* request = queue_.front()) dropped.stopped.push_back(queue_.Remove(request));
+    while (InferRequest* request = queue_.front())
+      dropped.stopped.push_back(queue_.Remove(request));
   }
   Complete(&dropped);
 }
@@ -84,7 +86,8 @@ void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
     return;
   }
   request->timestamps.queue_start = clock_.NowNs();
-  request->SetCancelHook(shared_from_this());  // one that is cancelled already is dropped when it is reached
+  request->SetCancelHook(
+      shared_from_this());  // one that is cancelled already is dropped when it is reached
   Append(request);
   if (!lend) work_.NotifyOne();
 }
@@ -160,7 +163,8 @@ BatchSlot* DynamicBatcher::TryFormLocked(Dropped* dropped) {
   queue_.Expire(now_ns, &dropped->timed_out);
   DropCancelledHeadLocked(dropped);
   if (queue_.next_deadline_ns() != 0) ArmTimerLocked(queue_.next_deadline_ns());
-  if (queue_.empty() || idle_slots_.empty() || stopping_.load(std::memory_order_relaxed)) return nullptr;
+  if (queue_.empty() || idle_slots_.empty() || stopping_.load(std::memory_order_relaxed))
+    return nullptr;
   if (hold_until_queued_ != 0) {
     if (pending_requests() < hold_until_queued_) return nullptr;
     hold_until_queued_ = 0;
@@ -188,14 +192,16 @@ void DynamicBatcher::DropCancelledHeadLocked(Dropped* dropped) {
 }
 
 void DynamicBatcher::FillSlotLocked(std::size_t request_count, BatchSlot* slot) {
-  for (std::size_t i = 0; i < request_count; ++i) slot->requests().push_back(queue_.Remove(queue_.front()));
+  for (std::size_t i = 0; i < request_count; ++i)
+    slot->requests().push_back(queue_.Remove(queue_.front()));
   pending_.fetch_sub(request_count, std::memory_order_relaxed);
 }
 
 void DynamicBatcher::ArmTimerLocked(std::int64_t deadline_ns) {
   if (armed_deadline_ns_ != 0 && armed_deadline_ns_ <= deadline_ns) return;
   armed_deadline_ns_ = deadline_ns;
-  // A timer is never taken back: one that fires early or late only makes somebody look at the queue.
+  // A timer is never taken back: one that fires early or late only makes somebody look at the
+  // queue.
   timer_.Schedule(deadline_ns, [weak = weak_from_this()] {
     if (const auto batcher = weak.lock()) batcher->OnTimer();
   });
@@ -215,16 +221,19 @@ void DynamicBatcher::OnTimer() {
 }
 
 void DynamicBatcher::Complete(Dropped* dropped) {
-  pending_.fetch_sub(dropped->timed_out.size() + dropped->cancelled.size() + dropped->stopped.size(),
-                     std::memory_order_relaxed);
+  pending_.fetch_sub(
+      dropped->timed_out.size() + dropped->cancelled.size() + dropped->stopped.size(),
+      std::memory_order_relaxed);
   for (const RequestPtr& request : dropped->timed_out) {
     request->Fail(Status::Unavailable("Request timeout expired"), FailureReason::kRejected);
   }
   for (const RequestPtr& request : dropped->cancelled) {
-    request->Fail(Status::Cancelled("request cancelled while it was queued"), FailureReason::kCanceled);
+    request->Fail(Status::Cancelled("request cancelled while it was queued"),
+                  FailureReason::kCanceled);
   }
   for (const RequestPtr& request : dropped->stopped) {
-    request->Fail(Status::Unavailable("model '" + spec_->name + "' is being unloaded"), FailureReason::kOther);
+    request->Fail(Status::Unavailable("model '" + spec_->name + "' is being unloaded"),
+                  FailureReason::kOther);
   }
 }
 
@@ -233,7 +242,8 @@ void DynamicBatcher::OnCancel(const RequestPtr& request) {
   {
     const MutexLock lock(mutex_);
     DrainRingLocked();
-    if (RequestPtr taken = queue_.Remove(request.get())) dropped.cancelled.push_back(std::move(taken));
+    if (RequestPtr taken = queue_.Remove(request.get()))
+      dropped.cancelled.push_back(std::move(taken));
   }
   Complete(&dropped);
 }
@@ -250,7 +260,8 @@ void DynamicBatcher::RecordCost(std::int64_t execute_ns) {
   const std::int64_t measured = std::max<std::int64_t>(execute_ns, 1);
   const std::int64_t old = cost_ns_.load(std::memory_order_relaxed);
   // A lost update between two slots only drops one measurement.
-  cost_ns_.store(old == 0 ? measured : old + (measured - old) / kCostWeight, std::memory_order_relaxed);
+  cost_ns_.store(old == 0 ? measured : old + (measured - old) / kCostWeight,
+                 std::memory_order_relaxed);
 }
 
 }  // namespace fastserve

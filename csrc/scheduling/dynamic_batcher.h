@@ -1,11 +1,12 @@
-// The scheduler of one model version: requests wait in one queue, batches are formed late, when an instance is free, and no
-// thread stands between queue and instance.
+// The scheduler of one model version: requests wait in one queue, batches are formed late, when an
+// instance is free, and no thread stands between queue and instance.
 //
 //   Enqueue -> ingress ring -> policy queue -> TryForm (batch + idle slot) -> Run -> responses
 //
-// Two kinds of threads run batches. Worker threads (one per slot) take turns: the holder of the forming role waits for
-// work, forms a batch, passes the role on and runs it. A lending thread (an I/O thread, see Lender in engine/engine.h) forms and
-// runs batches itself when the model is measured to be cheap, which saves two thread switches per request.
+// Two kinds of threads run batches. Worker threads (one per slot) take turns: the holder of the
+// forming role waits for work, forms a batch, passes the role on and runs it. A lending thread (an
+// I/O thread, see Lender in engine/engine.h) forms and runs batches itself when the model is
+// measured to be cheap, which saves two thread switches per request.
 #pragma once
 
 #include <atomic>
@@ -30,10 +31,11 @@ namespace fastserve {
 
 class BatchSlot;  // batch_slot.h
 
-// Invariants: 1. every request enqueued is completed exactly once; 2. a slot runs one batch at a time; 3. requests leave the queue
-// in its order; 4. with work queued and a slot idle, somebody is awake or a lender has yet to Run.
-// Thread safe. Enqueue never blocks.
-class DynamicBatcher final : public CancelHook, public std::enable_shared_from_this<DynamicBatcher> {
+// Invariants: 1. every request enqueued is completed exactly once; 2. a slot runs one batch at a
+// time; 3. requests leave the queue in its order; 4. with work queued and a slot idle, somebody is
+// awake or a lender has yet to Run. Thread safe. Enqueue never blocks.
+class DynamicBatcher final : public CancelHook,
+                             public std::enable_shared_from_this<DynamicBatcher> {
  public:
   struct Options {
     std::shared_ptr<const ModelSpec> spec;
@@ -42,7 +44,8 @@ class DynamicBatcher final : public CancelHook, public std::enable_shared_from_t
     const Clock* clock = nullptr;
     DeadlineTimer* timer = nullptr;
     std::shared_ptr<ModelStatistics> statistics;
-    // Hold batching until this many requests are queued, once (TRITONSERVER_DELAY_SCHEDULER). 0 = off.
+    // Hold batching until this many requests are queued, once (TRITONSERVER_DELAY_SCHEDULER). 0 =
+    // off.
     std::uint32_t hold_until_queued = 0;
   };
 
@@ -51,17 +54,19 @@ class DynamicBatcher final : public CancelHook, public std::enable_shared_from_t
   // Stop() must have been called.
   ~DynamicBatcher() override;
 
-  // Takes the request; fails it when the queue is full. With `lend`, the caller promises to call RunLent soon and no worker
-  // is woken.
+  // Takes the request; fails it when the queue is full. With `lend`, the caller promises to call
+  // RunLent soon and no worker is woken.
   void Enqueue(const RequestPtr& request, bool lend);
   // True when executing on an I/O thread costs less than waking a worker would.
   bool lendable() const;
-  // Forms and runs batches on this thread while that is cheap; wakes a worker for the rest. True when it ran any.
+  // Forms and runs batches on this thread while that is cheap; wakes a worker for the rest. True
+  // when it ran any.
   bool RunLent();
   // Leaves what was enqueued with `lend` to the workers.
   void WakeWorker() { work_.NotifyOne(); }
-  // Ends the workers after their running batch and fails what is still queued as Unavailable. Idempotent. Blocks, except for
-  // the worker it may be called from (by the response that dropped the last reference to the model).
+  // Ends the workers after their running batch and fails what is still queued as Unavailable.
+  // Idempotent. Blocks, except for the worker it may be called from (by the response that dropped
+  // the last reference to the model).
   void Stop();
 
   void OnCancel(const RequestPtr& request) override;
@@ -84,10 +89,12 @@ class DynamicBatcher final : public CancelHook, public std::enable_shared_from_t
   void WorkerLoop();
   // Waits in the forming role. Null: stopping.
   BatchSlot* AwaitBatch();
-  // A filled slot, or null when there is nothing to run now (then a timer is armed if waiting is what helps).
+  // A filled slot, or null when there is nothing to run now (then a timer is armed if waiting is
+  // what helps).
   BatchSlot* TryForm();
   BatchSlot* TryFormLocked(Dropped* dropped) REQUIRES(mutex_);
-  // Puts the request into the ring, or, when the ring is full or the request has a timeout to arm, into the queue itself.
+  // Puts the request into the ring, or, when the ring is full or the request has a timeout to arm,
+  // into the queue itself.
   void Append(RequestPtr request) EXCLUDES(mutex_);
   void DrainRingLocked() REQUIRES(mutex_);
   void DropCancelledHeadLocked(Dropped* dropped) REQUIRES(mutex_);
@@ -106,10 +113,10 @@ class DynamicBatcher final : public CancelHook, public std::enable_shared_from_t
   const std::uint64_t max_queue_size_;
 
   BoundedRing<RequestPtr> ring_;
-  std::atomic<std::uint64_t> pending_{0};     // in the ring or the queue
-  std::atomic<std::int64_t> cost_ns_{0};      // moving average of one execution; 0 = not measured yet
+  std::atomic<std::uint64_t> pending_{0};  // in the ring or the queue
+  std::atomic<std::int64_t> cost_ns_{0};   // moving average of one execution; 0 = not measured yet
   std::atomic<bool> stopping_{false};
-  EventCount work_;                           // the holder of the forming role waits here
+  EventCount work_;  // the holder of the forming role waits here
 
   Mutex mutex_;
   PolicyQueue queue_;  // guarded by mutex_, but for TimeoutUs

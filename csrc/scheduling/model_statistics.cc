@@ -11,8 +11,8 @@ void Add(PhaseStatistics* phase, std::uint64_t count, std::int64_t ns) {
   phase->ns += static_cast<std::uint64_t>(ns > 0 ? ns : 0);
 }
 
-void Record(LatencyHistogram* histogram, std::int64_t ns) {
-  histogram->Record(static_cast<std::uint64_t>(ns > 0 ? ns / kNsPerUs : 0));
+void Record(LatencyHistogram* histogram, std::int64_t ns, std::uint64_t times = 1) {
+  histogram->Record(static_cast<std::uint64_t>(ns > 0 ? ns / kNsPerUs : 0), times);
 }
 
 }  // namespace
@@ -31,10 +31,10 @@ void ModelStatistics::RecordBatch(const std::vector<RequestPtr>& requests, std::
     request_ns += whole;
     Record(&histograms_.queue, queued);
     Record(&histograms_.request, whole);
-    Record(&histograms_.compute_input, input_ns);
-    Record(&histograms_.compute_infer, infer_ns);
-    Record(&histograms_.compute_output, output_ns);
   }
+  Record(&histograms_.compute_input, input_ns, requests.size());
+  Record(&histograms_.compute_infer, infer_ns, requests.size());
+  Record(&histograms_.compute_output, output_ns, requests.size());
   const auto count = static_cast<std::int64_t>(requests.size());
 
   const MutexLock lock(mutex_);

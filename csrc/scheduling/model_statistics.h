@@ -1,5 +1,5 @@
-// What one version of a model did so far: the numbers behind the statistics extension and the nv_inference_* metrics.
-// Source: Triton protocol extension_statistics.md, user guide metrics.md.
+// What one version of a model did so far: the numbers behind the statistics extension and the
+// nv_inference_* metrics. Source: Triton protocol extension_statistics.md, user guide metrics.md.
 #pragma once
 
 #include <array>
@@ -60,8 +60,8 @@ struct BatchTimes {
 class ModelStatistics {
  public:
   // A batch that the backend executed. Its requests count as successes unless `failed`.
-  void RecordBatch(const std::vector<RequestPtr>& requests, std::int64_t batch_size, const BatchTimes& times,
-                   bool succeeded, std::int64_t wall_ms);
+  void RecordBatch(const std::vector<RequestPtr>& requests, std::int64_t batch_size,
+                   const BatchTimes& times, bool succeeded, std::int64_t wall_ms);
   void RecordFailure(FailureReason reason, std::int64_t duration_ns);
 
   StatisticsSnapshot Snapshot() const;

@@ -1,6 +1,6 @@
-// The waiting requests of one model in service order, with the queue policy's timeouts. Not thread safe: guarded by the
-// scheduler's mutex. Every operation is O(1), or O(log n) in the requests that have a timeout.
-// Source: Triton's ModelQueuePolicy (model_config.proto).
+// The waiting requests of one model in service order, with the queue policy's timeouts. Not thread
+// safe: guarded by the scheduler's mutex. Every operation is O(1), or O(log n) in the requests that
+// have a timeout. Source: Triton's ModelQueuePolicy (model_config.proto).
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,9 @@
 
 namespace fastserve {
 
-// Invariants: 1. a linked request has queue_link.self set, and only then; 2. requests leave in the order of arrival, those
-// whose timeout passed under DELAY after all others; 3. the queue holds one reference to each linked request.
+// Invariants: 1. a linked request has queue_link.self set, and only then; 2. requests leave in the
+// order of arrival, those whose timeout passed under DELAY after all others; 3. the queue holds one
+// reference to each linked request.
 class PolicyQueue {
  public:
   explicit PolicyQueue(const QueuePolicySpec& policy) : policy_(policy) {}
@@ -28,12 +29,17 @@ class PolicyQueue {
   // Takes a linked request out; null when it is not linked (not here, or gone already).
   RequestPtr Remove(InferRequest* request);
   // The request to serve next; null when empty. Follow with Next.
-  InferRequest* front() const { return lanes_[0].head != nullptr ? lanes_[0].head : lanes_[1].head; }
+  InferRequest* front() const {
+    return lanes_[0].head != nullptr ? lanes_[0].head : lanes_[1].head;
+  }
   InferRequest* Next(const InferRequest* request) const;
-  // Applies the timeout action to every request whose deadline is at or before `now_ns`: REJECT appends it to `rejected`.
+  // Applies the timeout action to every request whose deadline is at or before `now_ns`: REJECT
+  // appends it to `rejected`.
   void Expire(std::int64_t now_ns, std::vector<RequestPtr>* rejected);
   // Earliest timeout; 0 = none.
-  std::int64_t next_deadline_ns() const { return deadlines_.empty() ? 0 : deadlines_.begin()->first; }
+  std::int64_t next_deadline_ns() const {
+    return deadlines_.empty() ? 0 : deadlines_.begin()->first;
+  }
   bool empty() const { return front() == nullptr; }
   // The timeout that applies to a request; 0 = none. Thread safe.
   std::uint64_t TimeoutUs(const InferRequest& request) const;

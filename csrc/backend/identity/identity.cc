@@ -22,8 +22,8 @@ Result<std::int64_t> ReadParameter(const ModelSpec& spec, const char* key) {
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value < 0) {
-    return Status::InvalidArgument("model '" + spec.name + "': parameter '" + key + "' is '" + text +
-                                   "', expected a whole number of at least 0");
+    return Status::InvalidArgument("model '" + spec.name + "': parameter '" + key + "' is '" +
+                                   text + "', expected a whole number of at least 0");
   }
   return value;
 }
@@ -63,7 +63,8 @@ class IdentityModel final : public BackendModel {
       : spec_(std::move(spec)), delay_(delay) {}
 
   Result<std::unique_ptr<BackendInstance>> CreateInstance(const std::string& /*name*/) override {
-    // Instance n waits execute_delay_ms * (n * multiplier), as Triton's; a multiplier of 0 means no scaling.
+    // Instance n waits execute_delay_ms * (n * multiplier), as Triton's; a multiplier of 0 means no
+    // scaling.
     const std::int64_t index = next_instance_++;
     std::int64_t delay_ms = delay_.execute_ms;
     if (delay_.instance_multiplier > 0 && index > 0) delay_ms *= index * delay_.instance_multiplier;
@@ -78,10 +79,11 @@ class IdentityModel final : public BackendModel {
 
 Status CheckPair(const ModelSpec& spec, const TensorSpec& input, const TensorSpec& output) {
   if (input.type != output.type || input.dims != output.dims) {
-    return Status::InvalidArgument(
-        "model '" + spec.name + "': the identity backend needs input '" + input.name + "' (" +
-        std::string(DataTypeName(input.type)) + " " + ShapeToString(input.dims) + ") and output '" + output.name +
-        "' (" + std::string(DataTypeName(output.type)) + " " + ShapeToString(output.dims) + ") to be alike");
+    return Status::InvalidArgument("model '" + spec.name + "': the identity backend needs input '" +
+                                   input.name + "' (" + std::string(DataTypeName(input.type)) +
+                                   " " + ShapeToString(input.dims) + ") and output '" +
+                                   output.name + "' (" + std::string(DataTypeName(output.type)) +
+                                   " " + ShapeToString(output.dims) + ") to be alike");
   }
   return Status::Ok();
 }
@@ -91,15 +93,17 @@ class IdentityBackend final : public Backend {
   std::string_view name() const override { return "identity"; }
 
   Result<ModelSignature> ReadSignature(const ModelSpec& spec) override {
-    return Status::Unsupported("model '" + spec.name +
-                               "': the identity backend takes its inputs and outputs from config.pbtxt");
+    return Status::Unsupported(
+        "model '" + spec.name +
+        "': the identity backend takes its inputs and outputs from config.pbtxt");
   }
 
   Result<std::unique_ptr<BackendModel>> LoadModel(std::shared_ptr<const ModelSpec> spec) override {
     if (spec->inputs.size() != spec->outputs.size()) {
-      return Status::InvalidArgument("model '" + spec->name + "': the identity backend needs as many outputs as inputs, got " +
-                                     std::to_string(spec->outputs.size()) + " outputs for " +
-                                     std::to_string(spec->inputs.size()) + " inputs");
+      return Status::InvalidArgument(
+          "model '" + spec->name + "': the identity backend needs as many outputs as inputs, got " +
+          std::to_string(spec->outputs.size()) + " outputs for " +
+          std::to_string(spec->inputs.size()) + " inputs");
     }
     for (std::size_t i = 0; i < spec->inputs.size(); ++i) {
       FASTSERVE_RETURN_IF_ERROR(CheckPair(*spec, spec->inputs[i], spec->outputs[i]));

@@ -1,5 +1,5 @@
-// The built-in `identity` backend: outputs are the inputs (OUTPUT<i> is INPUT<i>, by position), with Triton's delay
-// parameters execute_delay_ms and instance_wise_delay_multiplier.
+// The built-in `identity` backend: outputs are the inputs (OUTPUT<i> is INPUT<i>, by position),
+// with Triton's delay parameters execute_delay_ms and instance_wise_delay_multiplier.
 #pragma once
 
 #include <memory>

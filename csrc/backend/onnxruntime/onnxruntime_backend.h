@@ -1,5 +1,5 @@
-// The native ONNX Runtime backend over the C API of the shared library in the user's onnxruntime wheel, loaded at run
-// time. No ONNX Runtime at build time.
+// The native ONNX Runtime backend over the C API of the shared library in the user's onnxruntime
+// wheel, loaded at run time. No ONNX Runtime at build time.
 #pragma once
 
 #include <memory>
@@ -12,13 +12,17 @@ namespace fastserve {
 struct OnnxRuntimeOptions {
   // Path of libonnxruntime.so.1.*; found by the control plane in the installed wheel.
   std::string library_path;
-  // Size of the process-wide intra-op pool shared by all sessions; 0 = one per core this process may use.
+  // Size of the process-wide intra-op pool shared by all sessions; 0 = one per core this process
+  // may use.
   int global_intra_op_threads = 0;
   int global_inter_op_threads = 0;
+  // Whether idle workers of the shared pool spin for a moment before they sleep.
+  bool allow_spinning = false;
 };
 
-// Loads the library and creates the process-wide OrtEnv (once per process, shared by all engines, with global
-// thread pools, spinning off). Errors: Unavailable (cannot be loaded, or too old: says which API version is needed).
+// Loads the library and creates the process-wide OrtEnv (once per process, shared by all engines,
+// with global thread pools, spinning off). Errors: Unavailable (cannot be loaded, or too old: says
+// which API version is needed).
 Result<std::unique_ptr<Backend>> CreateOnnxRuntimeBackend(const OnnxRuntimeOptions& options);
 
 }  // namespace fastserve

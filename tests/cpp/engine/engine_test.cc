@@ -90,7 +90,8 @@ TEST_F(EngineTest, RequestBeyondTheInflightBytesIsRefusedAndGivesNothingBack) {
   (void)engine_->Publish("m", {Load()});
   engine_->Submit(MakeRequest("big", sink_, 0, 1, 26));
   EXPECT_EQ(Outcome(0).code(), StatusCode::kUnavailable);
-  EXPECT_NE(Outcome(0).message().find("--max-inflight-bytes"), std::string::npos) << Outcome(0).message();
+  EXPECT_NE(Outcome(0).message().find("--max-inflight-bytes"), std::string::npos)
+      << Outcome(0).message();
   engine_->Submit(MakeRequest("fits", sink_, 0, 1, 25));
   EXPECT_TRUE(Outcome(1).ok());
   EXPECT_TRUE(engine_->WaitIdle(-1));
@@ -166,7 +167,8 @@ TEST_F(EngineTest, NoRequestIsLostWhileVersionsAreSwapped) {
   std::thread swapper([&] {
     for (std::int64_t version = 2; version < 30; ++version) {
       LoadedModelPtr next = Load(version);
-      for (const LoadedModelPtr& old : engine_->Publish("m", {next})) EXPECT_TRUE(engine_->Drain(old, -1));
+      for (const LoadedModelPtr& old : engine_->Publish("m", {next}))
+        EXPECT_TRUE(engine_->Drain(old, -1));
     }
     swapping = false;
   });
@@ -185,6 +187,22 @@ TEST_F(EngineTest, NoRequestIsLostWhileVersionsAreSwapped) {
 TEST_F(EngineTest, StatisticsOfUnknownModelsAreAnError) {
   EXPECT_EQ(engine_->StatisticsJson("m", -1).status().code(), StatusCode::kNotFound);
   EXPECT_EQ(*engine_->StatisticsJson("", -1), "{\"model_stats\":[]}");
+}
+
+TEST_F(EngineTest, MetricsCarryTritonsNamesAndLabels) {
+  (void)engine_->Publish("m", {Load()});
+  Submit("a");
+  sink_->Await(1);
+  EXPECT_TRUE(engine_->WaitIdle(-1));
+  const std::string text = engine_->MetricsText();
+  for (const char* line :
+       {"nv_inference_request_success{model=\"m\",version=\"1\"} 1\n",
+        "nv_inference_request_failure{model=\"m\",reason=\"CANCELED\",version=\"1\"} 0\n",
+        "# TYPE nv_inference_request_duration_us counter\n",
+        "nv_inference_queue_duration_us_count{model=\"m\",version=\"1\"} 1\n",
+        "nv_inference_pending_request_count{model=\"m\",version=\"1\"} 0\n"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << "\n" << text;
+  }
 }
 
 TEST_F(EngineTest, ReadinessIsWhatTheControlPlaneSaysUntilTheServerStops) {

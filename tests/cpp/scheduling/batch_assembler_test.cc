@@ -26,7 +26,8 @@ TEST(BatchAssembler, BatchOfOnePassesTheTensorOnWithoutACopy) {
 
 TEST(BatchAssembler, LargerBatchCopiesEachRowOnceInOrder) {
   const auto spec = MakeSpec("puppet", 8);
-  Execution execution = Of({MakeRequest("a", nullptr, 1.0F, 2), MakeRequest("b", nullptr, 2.0F, 1)});
+  Execution execution =
+      Of({MakeRequest("a", nullptr, 1.0F, 2), MakeRequest("b", nullptr, 2.0F, 1)});
   const std::uint64_t copied = CopiedBytes();
   ASSERT_TRUE(AssembleBatch(*spec, &execution).ok());
   EXPECT_EQ(execution.inputs[0].shape, MakeShape({3, 2}));
@@ -36,7 +37,8 @@ TEST(BatchAssembler, LargerBatchCopiesEachRowOnceInOrder) {
 
 TEST(BatchAssembler, EachRequestGetsItsOwnRowsAsViews) {
   const auto spec = MakeSpec("puppet", 8);
-  Execution execution = Of({MakeRequest("a", nullptr, 1.0F, 2), MakeRequest("b", nullptr, 2.0F, 1)});
+  Execution execution =
+      Of({MakeRequest("a", nullptr, 1.0F, 2), MakeRequest("b", nullptr, 2.0F, 1)});
   ASSERT_TRUE(AssembleBatch(*spec, &execution).ok());
   execution.outputs = execution.inputs;
   std::vector<InferResponse> responses;
@@ -72,7 +74,8 @@ TEST(BatchAssembler, OutputWithoutTheBatchDimensionFailsTheBatch) {
   std::vector<InferResponse> responses;
   const Status status = SplitBatch(*spec, &execution, &responses);
   EXPECT_EQ(status.code(), StatusCode::kInternal);
-  EXPECT_NE(status.message().find("output 'X' has shape [3,2], expected a first dimension of 2"), std::string::npos)
+  EXPECT_NE(status.message().find("output 'X' has shape [3,2], expected a first dimension of 2"),
+            std::string::npos)
       << status.message();
 }
 

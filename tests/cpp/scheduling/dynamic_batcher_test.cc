@@ -18,7 +18,9 @@ constexpr std::int64_t kUs = 1000;
 
 class DynamicBatcherTest : public ::testing::Test {
  protected:
-  DynamicBatcherTest() { clock_.AddListener([this] { timer_.Poke(); }); }
+  DynamicBatcherTest() {
+    clock_.AddListener([this] { timer_.Poke(); });
+  }
   ~DynamicBatcherTest() override {
     strings_->Release();
     if (batcher_) batcher_->Stop();
@@ -246,7 +248,8 @@ TEST_F(DynamicBatcherTest, StatisticsAddUp) {
   EXPECT_EQ(numbers.batches.at(3).compute_infer.count, 1U);
 }
 
-// Exactly once: many threads submit, cancel and lend; every request gets one answer, and its own rows or an error.
+// Exactly once: many threads submit, cancel and lend; every request gets one answer, and its own
+// rows or an error.
 TEST_F(DynamicBatcherTest, EveryRequestCompletesExactlyOnceWhateverHappens) {
   constexpr int kThreads = 4;
   constexpr int kRequests = 2000;
@@ -259,7 +262,8 @@ TEST_F(DynamicBatcherTest, EveryRequestCompletesExactlyOnceWhateverHappens) {
       for (int i = 0; i < kRequests; ++i) {
         const bool lend = random() % 2 == 0;
         const int number = t * kRequests + i;
-        const RequestPtr request = Enqueue(std::to_string(number), static_cast<float>(number), 1, lend);
+        const RequestPtr request =
+            Enqueue(std::to_string(number), static_cast<float>(number), 1, lend);
         if (random() % 5 == 0) request->Cancel();
         if (lend) batcher_->RunLent();
       }

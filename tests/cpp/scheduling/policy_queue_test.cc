@@ -103,7 +103,9 @@ class ReferenceQueue {
  public:
   explicit ReferenceQueue(const QueuePolicySpec& policy) : policy_(policy) {}
   void Push(const RequestPtr& request) { in_time_.push_back(request); }
-  bool Remove(const RequestPtr& request) { return Erase(&in_time_, request) || Erase(&delayed_, request); }
+  bool Remove(const RequestPtr& request) {
+    return Erase(&in_time_, request) || Erase(&delayed_, request);
+  }
   std::vector<std::string> Expire(std::int64_t now) {
     std::vector<RequestPtr> expired;
     for (const RequestPtr& request : in_time_) {
@@ -140,7 +142,8 @@ class ReferenceQueue {
   }
   std::int64_t DeadlineOf(const InferRequest& request) const {
     return request.timestamps.queue_start +
-           static_cast<std::int64_t>(std::min(request.timeout_us, policy_.default_timeout_us)) * 1000;
+           static_cast<std::int64_t>(std::min(request.timeout_us, policy_.default_timeout_us)) *
+               1000;
   }
   const QueuePolicySpec policy_;
   std::list<RequestPtr> in_time_;

@@ -1,4 +1,5 @@
-// A backend that the test drives: it echoes its inputs as outputs, waits where told to, fails where told to, and remembers.
+// A backend that the test drives: it echoes its inputs as outputs, waits where told to, fails where
+// told to, and remembers.
 #pragma once
 
 #include <algorithm>
@@ -96,7 +97,9 @@ class PuppetBackend final : public Backend {
  public:
   explicit PuppetBackend(std::shared_ptr<PuppetStrings> strings) : strings_(std::move(strings)) {}
   std::string_view name() const override { return "puppet"; }
-  Result<ModelSignature> ReadSignature(const ModelSpec&) override { return Status::Unsupported("a puppet has none"); }
+  Result<ModelSignature> ReadSignature(const ModelSpec&) override {
+    return Status::Unsupported("a puppet has none");
+  }
   Result<std::unique_ptr<BackendModel>> LoadModel(std::shared_ptr<const ModelSpec>) override {
     return std::unique_ptr<BackendModel>(std::make_unique<PuppetModel>(strings_));
   }

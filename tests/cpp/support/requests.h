@@ -56,7 +56,9 @@ inline std::vector<float> FloatsOf(const Tensor& tensor) {
   return values;
 }
 
-inline Shape MakeShape(std::initializer_list<std::int64_t> dims) { return Shape(dims.begin(), dims.end()); }
+inline Shape MakeShape(std::initializer_list<std::int64_t> dims) {
+  return Shape(dims.begin(), dims.end());
+}
 
 // FP32 X [-1] -> FP32 X, batching up to `max_batch_size`.
 inline std::shared_ptr<ModelSpec> MakeSpec(const std::string& backend, int max_batch_size) {
@@ -75,8 +77,8 @@ inline std::shared_ptr<ModelSpec> MakeSpec(const std::string& backend, int max_b
 }
 
 // A request for MakeSpec's model with `rows` rows of `width` elements, all equal to `value`.
-inline RequestPtr MakeRequest(std::string id, std::shared_ptr<ResponseSink> sink, float value = 0, int rows = 1,
-                              int width = 2) {
+inline RequestPtr MakeRequest(std::string id, std::shared_ptr<ResponseSink> sink, float value = 0,
+                              int rows = 1, int width = 2) {
   auto request = std::make_shared<InferRequest>();
   request->model_name = "m";
   request->id = std::move(id);
