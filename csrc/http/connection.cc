@@ -1,0 +1,355 @@
+#include "http/connection.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <utility>
+
+#include "http/infer_target.h"
+#include "http/response_head.h"
+#include "memory/buffer.h"
+
+namespace fastserve {
+namespace {
+
+std::string_view AsText(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::span<const std::byte> AsBytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+}  // namespace
+
+HttpConnection::HttpConnection(std::shared_ptr<HttpShared> shared, HttpTransport* transport)
+    : shared_(std::move(shared)), transport_(transport), scanner_(shared_->options.head) {
+  WaitForRequest();
+}
+
+std::span<std::byte> HttpConnection::ReadBuffer() {
+  if (state_ == State::kBody) return {body_.data + body_received_, body_.size - body_received_};
+  return {shared_->scratch.get(), shared_->options.scratch_bytes};
+}
+
+void HttpConnection::OnReceived(std::size_t size) {
+  if (lost() || size == 0) return;
+  const std::span<const std::byte> bytes(shared_->scratch.get(), size);
+  switch (state_) {
+    case State::kBody:
+      body_received_ += size;
+      if (body_received_ == body_.size) return StartInfer();
+      return SetBodyDeadline();
+    case State::kDetached:
+      SetDeadline(shared_->options.idle_timeout_ns);
+      return transport_->Delegate(bytes);
+    case State::kClosing:
+      return;  // read so that the peer can read our last response (RFC 9112 9.6)
+    case State::kDelegated: {
+      const std::size_t used = ForwardBody(bytes);
+      if (used < bytes.size()) KeepAhead(bytes.subspan(used));
+      return ProcessAhead();
+    }
+    case State::kExecuting:
+      return KeepAhead(bytes);
+    case State::kHead:
+      break;
+  }
+  if (ahead_.empty() && !processing_ && pause_reasons_ == 0) {
+    const std::size_t used = Process(bytes);
+    if (used < bytes.size() && state_ != State::kClosing) KeepAhead(bytes.subspan(used));
+  } else {
+    KeepAhead(bytes);
+  }
+  ProcessAhead();
+}
+
+// What comes before its turn is kept; more of it is not read.
+void HttpConnection::KeepAhead(std::span<const std::byte> bytes) {
+  ahead_.append(AsText(bytes));
+  if (state_ != State::kHead && state_ != State::kClosing) SetPaused(kPausedAhead, true);
+}
+
+void HttpConnection::ProcessAhead() {
+  if (processing_) return;
+  processing_ = true;
+  while (!lost() && state_ == State::kHead && !ahead_.empty() && (pause_reasons_ & kPausedWriting) == 0) {
+    const std::size_t used = Process(AsBytes(ahead_));
+    ahead_.erase(0, used);
+    if (used == 0) break;
+  }
+  processing_ = false;
+  if (!lost() && (ahead_.empty() || state_ == State::kHead)) SetPaused(kPausedAhead, false);
+}
+
+// Takes as many bytes as belong to the request that begins here. 0: its head is not complete.
+std::size_t HttpConnection::Process(std::span<const std::byte> bytes) {
+  const std::size_t head_size = scanner_.Scan(AsText(bytes));
+  if (head_size > 0) return BeginRequest(bytes, head_size);
+  if (!scanner_.error().ok()) {
+    Refuse(scanner_.error().status, scanner_.error().text);
+    return bytes.size();
+  }
+  if (!head_begun_) SetDeadline(shared_->options.head_timeout_ns);
+  head_begun_ = true;
+  return 0;
+}
+
+std::size_t HttpConnection::BeginRequest(std::span<const std::byte> bytes, std::size_t head_size) {
+  scanner_.Reset();
+  head_begun_ = false;
+  HttpHead head;
+  const HttpError error = ParseHttpHead(AsText(bytes.first(head_size)), shared_->options.head, &head);
+  if (!error.ok()) {
+    minor_version_ = 1;
+    Refuse(error.status, error.text);
+    return bytes.size();
+  }
+  keep_alive_ = head.keep_alive;
+  minor_version_ = head.minor_version;
+  deadline_ns_ = 0;
+  InferTarget target;
+  if (IsPlainInfer(head) && ParseInferTarget(head.target, &target)) {
+    auto request = std::make_shared<InferRequest>();
+    request->model_name = std::move(target.model_name);
+    request->model_version = target.model_version;
+    return head_size + BeginInfer(head, bytes.subspan(head_size), std::move(request));
+  }
+  BeginDelegated(head, bytes.first(head_size));
+  if (state_ == State::kDetached) {  // all of it is aiohttp's
+    if (!lost() && bytes.size() > head_size) transport_->Delegate(bytes.subspan(head_size));
+    return bytes.size();
+  }
+  return head_size + ForwardBody(bytes.subspan(head_size));
+}
+
+std::size_t HttpConnection::BeginInfer(const HttpHead& head, std::span<const std::byte> rest, RequestPtr request) {
+  const std::size_t limit = shared_->options.max_input_bytes;
+  if (head.content_length > limit) {
+    Refuse(400, "request body size of " + std::to_string(head.content_length) +
+                    " bytes exceeds the maximum allowed input size of " + std::to_string(limit) +
+                    " bytes. Use --http-max-input-size to increase the limit.");
+    return rest.size();
+  }
+  if (!ParseJsonSize(head, &json_size_)) return rest.size();
+  const std::size_t size = head.content_length;
+  if (!AllocateBody(size)) return rest.size();
+  const std::size_t taken = std::min(size, rest.size());
+  if (taken > 0) std::memcpy(body_.data, rest.data(), taken);
+  CountCopiedBytes(taken);
+  body_received_ = taken;
+  request_ = std::move(request);
+  if (taken == size) {
+    StartInfer();
+  } else {
+    state_ = State::kBody;
+    body_limit_ns_ = shared_->clock->NowNs() + shared_->options.body_timeout_ns +
+                     static_cast<std::int64_t>(size) * 1'000'000'000 / shared_->options.min_body_bytes_per_second;
+    SetBodyDeadline();
+  }
+  return taken;
+}
+
+// Inference-Header-Content-Length, or the whole body. Texts as Triton's. False: refused.
+bool HttpConnection::ParseJsonSize(const HttpHead& head, std::size_t* json_size) {
+  *json_size = head.content_length;
+  if (!head.has_inference_header_length) return true;
+  const std::string_view value = head.inference_header_length;
+  std::int64_t parsed = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), parsed);
+  if (error == std::errc::invalid_argument || end != value.data() + value.size()) {
+    Refuse(400, "Unable to parse Inference-Header-Content-Length, got: " + std::string(value));
+    return false;
+  }
+  if (error != std::errc() || parsed < 0 || static_cast<std::uint64_t>(parsed) > head.content_length) {
+    Refuse(400, "inference request header size should be in range (0, " + std::to_string(head.content_length) +
+                    "], got: " + std::string(value));
+    return false;
+  }
+  *json_size = static_cast<std::size_t>(parsed);
+  return true;
+}
+
+// The body is placed so that what follows its JSON, the first binary tensor, is aligned.
+bool HttpConnection::AllocateBody(std::size_t size) {
+  const std::size_t padding = (kBufferAlignment - json_size_ % kBufferAlignment) % kBufferAlignment;
+  BufferPtr buffer = AllocateHostBuffer(size + padding);
+  if (buffer == nullptr) {
+    Refuse(503, "out of memory for a request of " + std::to_string(size) + " bytes");
+    return false;
+  }
+  std::byte* data = buffer->data() + padding;
+  body_ = BufferView(std::move(buffer), data, size);
+  return true;
+}
+
+void HttpConnection::StartInfer() {
+  state_ = State::kExecuting;
+  deadline_ns_ = 0;
+  shared_->starter->Start({request_, std::exchange(body_, {}), json_size_, shared_from_this()});
+}
+
+void HttpConnection::BeginDelegated(const HttpHead& head, std::span<const std::byte> head_bytes) {
+  const bool framable = !head.has_upgrade && head.method != "CONNECT";
+  state_ = framable ? State::kDelegated : State::kDetached;
+  response_ended_ = false;
+  framer_ = HttpBodyFramer::For(head);
+  body_limit_ns_ = 0;
+  if (!framable) {
+    SetDeadline(shared_->options.idle_timeout_ns);
+  } else if (!framer_.done()) {
+    SetBodyDeadline();
+  }
+  transport_->Delegate(head_bytes);
+}
+
+// Passes the bytes of the delegated request's body on; returns how many these were.
+std::size_t HttpConnection::ForwardBody(std::span<const std::byte> bytes) {
+  if (lost() || framer_.done()) return 0;
+  const std::size_t used = framer_.Consume(bytes);
+  if (!framer_.error().ok()) {  // aiohttp reads the same bytes and ends the connection
+    state_ = State::kDetached;
+    transport_->Delegate(bytes);
+    return bytes.size();
+  }
+  if (framer_.done()) {
+    deadline_ns_ = 0;
+  } else {
+    SetBodyDeadline();
+  }
+  if (used > 0) transport_->Delegate(bytes.first(used));
+  if (framer_.done() && response_ended_ && state_ == State::kDelegated) EndResponse(keep_alive_);
+  return used;
+}
+
+void HttpConnection::OnDelegateEnded(bool keep_alive) {
+  if (lost() || state_ != State::kDelegated) return;
+  response_ended_ = true;
+  keep_alive_ = keep_alive;
+  if (!keep_alive) return;  // aiohttp closes the connection
+  if (framer_.done()) EndResponse(true);
+}
+
+void HttpConnection::OnDelegatePaused(bool paused) {
+  if (!lost()) SetPaused(kPausedDelegate, paused);
+}
+
+void HttpConnection::OnDelegateClosed() {
+  if (lost() || state_ == State::kClosing) return;
+  CloseAfterResponse();
+}
+
+void HttpConnection::OnReply(InferReply reply) {
+  request_.reset();
+  if (lost() || state_ != State::kExecuting) return;
+  const bool keep_alive = keep_alive_ && !shared_->draining;
+  SendReply(std::move(reply), keep_alive);
+  if (!lost()) EndResponse(keep_alive);
+}
+
+void HttpConnection::SendReply(InferReply reply, bool keep_alive) {
+  ResponseHead head;
+  head.status = reply.status;
+  head.content_length = reply.body.size();
+  head.json_size = reply.json_size;
+  head.keep_alive = keep_alive;
+  head.minor_version = minor_version_;
+  transport_->Write(BuildResponseHead(head), std::move(reply.body));
+}
+
+void HttpConnection::EndResponse(bool keep_alive) {
+  if (!keep_alive || shared_->draining) return CloseAfterResponse();
+  state_ = State::kHead;
+  WaitForRequest();
+  ProcessAhead();
+}
+
+void HttpConnection::Refuse(int status, std::string_view text) {
+  SendReply(ErrorReply(status, text), /*keep_alive=*/false);
+  CloseAfterResponse();
+}
+
+// Closing with unread bytes would make the kernel reset the connection and take the response from the peer.
+void HttpConnection::CloseAfterResponse() {
+  if (lost()) return;
+  const bool request_complete = state_ == State::kExecuting || (state_ == State::kDelegated && framer_.done());
+  state_ = State::kClosing;
+  if (request_complete && ahead_.empty()) return transport_->Close();
+  ahead_.clear();
+  SetPaused(kPausedAhead, false);
+  SetPaused(kPausedDelegate, false);
+  SetDeadline(shared_->options.linger_ns);
+  transport_->WriteEof();
+}
+
+void HttpConnection::OnEof() {
+  if (lost()) return;
+  CancelRequest();
+  state_ = State::kClosing;
+  deadline_ns_ = 0;
+}
+
+void HttpConnection::OnLost() {
+  if (lost()) return;
+  CancelRequest();
+  state_ = State::kClosing;
+  transport_ = nullptr;
+  body_ = {};
+  ahead_.clear();
+}
+
+void HttpConnection::CancelRequest() {
+  if (const RequestPtr request = std::exchange(request_, nullptr)) request->Cancel();
+}
+
+void HttpConnection::OnWritable(bool writable) {
+  if (lost()) return;
+  stall_deadline_ns_ = writable ? 0 : shared_->clock->NowNs() + shared_->options.stall_timeout_ns;
+  SetPaused(kPausedWriting, !writable);
+  if (writable) ProcessAhead();
+}
+
+void HttpConnection::SetPaused(PauseReason reason, bool paused) {
+  const std::uint8_t before = pause_reasons_;
+  pause_reasons_ = static_cast<std::uint8_t>(paused ? before | reason : before & ~reason);
+  if (before == 0 && pause_reasons_ != 0) {
+    transport_->PauseReading();
+  } else if (before != 0 && pause_reasons_ == 0) {
+    transport_->ResumeReading();
+  }
+}
+
+void HttpConnection::SetDeadline(std::int64_t delay_ns) { deadline_ns_ = shared_->clock->NowNs() + delay_ns; }
+
+void HttpConnection::SetBodyDeadline() {
+  SetDeadline(shared_->options.body_timeout_ns);
+  if (body_limit_ns_ > 0) deadline_ns_ = std::min(deadline_ns_, body_limit_ns_);
+}
+
+void HttpConnection::WaitForRequest() { SetDeadline(shared_->options.idle_timeout_ns); }
+
+void HttpConnection::OnTick(std::int64_t now_ns) {
+  if (lost()) return;
+  const bool stalled = stall_deadline_ns_ > 0 && now_ns >= stall_deadline_ns_;
+  const bool late = deadline_ns_ > 0 && now_ns >= deadline_ns_;
+  if (stalled) return transport_->Abort();
+  // While our side is not reading, the peer cannot be late.
+  if (!late || (pause_reasons_ != 0 && state_ != State::kClosing)) return;
+  deadline_ns_ = 0;
+  if (idle()) {
+    transport_->Close();
+  } else if (state_ == State::kHead) {
+    Refuse(408, "the request head took too long");
+  } else if (state_ == State::kBody) {
+    request_.reset();
+    Refuse(408, "the request body took too long");
+  } else {
+    transport_->Abort();
+  }
+}
+
+void HttpConnection::OnDrain() {
+  if (lost() || !idle()) return;
+  state_ = State::kClosing;
+  transport_->Close();
+}
+
+}  // namespace fastserve

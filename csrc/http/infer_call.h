@@ -1,0 +1,48 @@
+// One infer request between a front end's bytes and the core: what goes in, and the reply that comes back to the event loop.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string_view>
+
+#include "base/status.h"
+#include "inference/request.h"
+#include "protocol/infer_json.h"
+#include "protocol/wire.h"
+
+namespace fastserve {
+
+// What the client gets: the body of a successful inference, or {"error": ...}.
+struct InferReply {
+  int status = 200;
+  std::size_t json_size = 0;  // 0: the whole body is JSON
+  WireMessage body;
+};
+
+// The reply that reports a failure, by the status table.
+InferReply ErrorReply(const Status& status);
+InferReply ErrorReply(int http_status, std::string_view message);
+
+// Who waits for a reply. Called on the event loop's thread.
+class ReplyTarget {
+ public:
+  virtual ~ReplyTarget() = default;
+  virtual void OnReply(InferReply reply) = 0;
+};
+
+// A received request that has not been parsed. `request` has its model name and version.
+struct InferCall {
+  RequestPtr request;
+  BufferView body;
+  std::size_t json_size = 0;
+  std::shared_ptr<ReplyTarget> target;
+};
+
+// Takes calls; answers each exactly once through its target, later, never inside Start. Event loop thread only.
+class InferStarter {
+ public:
+  virtual ~InferStarter() = default;
+  virtual void Start(InferCall call) = 0;
+};
+
+}  // namespace fastserve

@@ -1,0 +1,74 @@
+#include "http/infer_runner.h"
+
+#include <utility>
+
+namespace fastserve {
+namespace {
+
+// Turns the engine's response into the reply's bytes, on the thread that completed the request.
+class ReplySink : public ResponseSink {
+ public:
+  ReplySink(std::shared_ptr<CompletionQueue> queue, std::shared_ptr<ReplyTarget> target)
+      : queue_(std::move(queue)), target_(std::move(target)) {}
+
+  void OnResponse(const RequestPtr& request, InferResponse response, bool final) override {
+    // HTTP has room for one response. Triton refuses decoupled models with this text.
+    if (!final) {
+      decoupled_ = true;
+      request->Cancel();
+      return;
+    }
+    queue_->Push({std::move(target_), BuildReply(*request, response)});
+  }
+
+ private:
+  InferReply BuildReply(const InferRequest& request, const InferResponse& response) const {
+    if (decoupled_) {
+      return ErrorReply(Status::Unsupported("HTTP end point doesn't support models with decoupled transaction policy"));
+    }
+    if (!response.status.ok()) return ErrorReply(response.status);
+    InferReply reply;
+    const Status status = BuildInferResponse(request, response, &reply.body, &reply.json_size);
+    return status.ok() ? std::move(reply) : ErrorReply(status);
+  }
+
+  const std::shared_ptr<CompletionQueue> queue_;
+  std::shared_ptr<ReplyTarget> target_;
+  bool decoupled_ = false;
+};
+
+}  // namespace
+
+InferRunner::InferRunner(std::shared_ptr<Engine> engine, InferJsonLimits limits, std::function<void()> schedule)
+    : engine_(std::move(engine)),
+      limits_(limits),
+      schedule_(std::move(schedule)),
+      queue_(std::make_shared<CompletionQueue>()) {}
+
+InferRunner::~InferRunner() = default;
+
+void InferRunner::Start(InferCall call) {
+  started_.push_back(std::move(call));
+  if (started_.size() == 1) schedule_();
+}
+
+void InferRunner::Run() {
+  queue_->set_delivery_promised(true);
+  running_.swap(started_);
+  for (InferCall& call : running_) {
+    InferRequest& request = *call.request;
+    request.timestamps.request_start = engine_->clock().NowNs();
+    request.sink = std::make_shared<ReplySink>(queue_, std::move(call.target));
+    const Status status = ParseInferRequest(call.body, call.json_size, limits_, &request);
+    if (status.ok()) {
+      engine_->Submit(call.request, &lender_);
+    } else {
+      request.Fail(status, FailureReason::kOther);
+    }
+  }
+  running_.clear();
+  lender_.Run();
+  queue_->set_delivery_promised(false);
+}
+
+}  // namespace fastserve

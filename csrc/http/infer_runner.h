@@ -1,0 +1,40 @@
+// Runs the infer calls of one event loop: parses and submits all of a loop turn together, then lends the loop's thread to
+// the cheap models among them, so that their batches form over all connections and need no thread switch.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/engine.h"
+#include "http/completion_queue.h"
+#include "http/infer_call.h"
+
+namespace fastserve {
+
+// Event loop thread only. Replies arrive through queue().
+class InferRunner : public InferStarter {
+ public:
+  // `schedule` asks the event loop to call Run soon; called once for all calls of a turn.
+  InferRunner(std::shared_ptr<Engine> engine, InferJsonLimits limits, std::function<void()> schedule);
+  ~InferRunner() override;
+
+  void Start(InferCall call) override;
+  // Parses, submits and executes. Touches nothing of the event loop, so the caller releases its global lock meanwhile; calls
+  // queue()->Deliver() afterwards.
+  void Run();
+
+  const std::shared_ptr<CompletionQueue>& queue() const { return queue_; }
+  Engine& engine() const { return *engine_; }
+
+ private:
+  const std::shared_ptr<Engine> engine_;
+  const InferJsonLimits limits_;
+  const std::function<void()> schedule_;
+  const std::shared_ptr<CompletionQueue> queue_;
+  Lender lender_;
+  std::vector<InferCall> started_;
+  std::vector<InferCall> running_;
+};
+
+}  // namespace fastserve
