@@ -114,6 +114,48 @@ def nonzero() -> onnx.ModelProto:
     )
 
 
+def passthrough() -> onnx.ModelProto:
+    """OUTPUT is INPUT0 itself, FP32 [-1,-1], beside a computed output: one tensor, two names."""
+    return build(
+        [helper.make_node("Neg", ["INPUT0"], ["OUTPUT0"])],
+        [("INPUT0", TensorProto.FLOAT, ["batch", "n"])],
+        [
+            ("INPUT0", TensorProto.FLOAT, ["batch", "n"]),
+            ("OUTPUT0", TensorProto.FLOAT, ["batch", "n"]),
+        ],
+    )
+
+
+def rotate() -> onnx.ModelProto:
+    """OUTPUT0 is FP32 [-1,-1] transposed: it seems to batch, and does not."""
+    return build(
+        [helper.make_node("Transpose", ["INPUT0"], ["OUTPUT0"])],
+        [("INPUT0", TensorProto.FLOAT, ["rows", "columns"])],
+        [("OUTPUT0", TensorProto.FLOAT, ["columns", "rows"])],
+    )
+
+
+def untyped() -> onnx.ModelProto:
+    """OUTPUT0 = INPUT0 + 1 over FP32 [-1,16]; the file leaves the output's shape to inference."""
+    model = tiny()
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    return model
+
+
+def external() -> onnx.ModelProto:
+    """The tiny model with its constant in a file of its own, as models above 2 GB have it."""
+    model = tiny()
+    constant = model.graph.initializer[0]
+    constant.ClearField("raw_data")
+    constant.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": "weights.bin", "offset": "0", "length": "4"}.items():
+        constant.external_data.add(key=key, value=value)
+    return model
+
+
+EXTERNAL_WEIGHTS = np.ones(1, np.float32).tobytes()
+
+
 def strings() -> onnx.ModelProto:
     """OUTPUT0 is INPUT0 and INPUT1, BYTES [-1,-1], side by side."""
     return build(
@@ -146,7 +188,7 @@ def lookup() -> onnx.ModelProto:
 
 
 def overridable() -> onnx.ModelProto:
-    """OUTPUT0 = INPUT0 + bias over FP32 [-1,4]; the initializer `bias` is also an input (old files)."""
+    """OUTPUT0 = INPUT0 + bias over FP32 [-1,4], where `bias` is an input too (old files)."""
     return build(
         [helper.make_node("Add", ["INPUT0", "bias"], ["OUTPUT0"])],
         [("INPUT0", TensorProto.FLOAT, ["batch", 4]), ("bias", TensorProto.FLOAT, [4])],

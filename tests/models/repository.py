@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.models import graphs
 from tests.models.catalog import MODELS, model_bytes
 
 # What the model file cannot say. Models that are not here are served without a config.pbtxt.
@@ -44,4 +45,13 @@ def write_data(directory: Path | str) -> list[str]:
         if len(content) <= _DATA_LIMIT_BYTES:
             (root / f"{name}.onnx").write_bytes(content)
             written.append(name)
+    write_external(root / "external")
     return written
+
+
+def write_external(directory: Path | str) -> None:
+    """Writes DIRECTORY/model.onnx and the file with its weights."""
+    root = Path(directory)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "model.onnx").write_bytes(graphs.external().SerializeToString())
+    (root / "weights.bin").write_bytes(graphs.EXTERNAL_WEIGHTS)
