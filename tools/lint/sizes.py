@@ -30,7 +30,7 @@ PYTHON = Limits(function_lines=50, complexity=10, parameters=6, file_lines=400)
 TEST = Limits(function_lines=80, complexity=15, parameters=10, file_lines=700)
 ANALYZER = lizard.FileAnalyzer(lizard.get_extensions(["modified"]))
 # The signature of a callback with a user pointer is a C library's choice.
-C_CALLBACK = re.compile(r",( void)? \* \w*\)$")
+C_CALLBACK = re.compile(r",( void)? \*( \w+)? ?\)$")
 SUFFIXES = {".cc": CPP, ".h": CPP, ".py": PYTHON}
 
 
