@@ -23,7 +23,7 @@ gate ruff ruff check -q
 gate ruff-format ruff format -q --check
 gate sizes python tools/lint/sizes.py
 gate layers python tools/lint/layers.py
-gate imports env PYTHONPATH=python lint-imports --config pyproject.toml
+gate imports env PYTHONPATH=python lint-imports --no-logo --config pyproject.toml
 gate spelling codespell
 if [[ $quick -eq 0 ]]; then
   gate mypy mypy
