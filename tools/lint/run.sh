@@ -25,6 +25,8 @@ gate sizes python tools/lint/sizes.py
 gate layers python tools/lint/layers.py
 gate imports env PYTHONPATH=python lint-imports --no-logo --config pyproject.toml
 gate spelling codespell
+gate flags python tools/docs/flags.py --check
+gate links python tools/docs/links.py
 if [[ $quick -eq 0 ]]; then
   gate mypy mypy
   gate stubs tools/lint/stubs.sh
