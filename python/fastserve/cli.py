@@ -5,6 +5,7 @@ Forms as Triton's: --flag=value and --flag value; a bool is true/on/1 or false/o
 """
 
 import difflib
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, fields
 from functools import lru_cache
@@ -160,7 +161,7 @@ def _check_combinations(options: Options) -> None:
             "Error: Wildcard model name '*' must be the ONLY startup model if specified at all."
         )
     _check_metrics_config(options)
-    check_backend_config(options)
+    _check_backend_config(options)
     _check_ports(options)
 
 
@@ -184,20 +185,13 @@ def _check_metrics_config(options: Options) -> None:
             raise _bad("metrics-config", f"'{key}' is not a known setting; use counter_latencies")
 
 
-def check_backend_config(options: Options) -> dict[str, dict[str, str]]:
-    """--backend-config by backend name; "" holds the settings of all backends. Errors:
-    BadOptionError.
-    """
-    settings: dict[str, dict[str, str]] = {"": {}}
+def _check_backend_config(options: Options) -> None:
     for setting in options.backend_config:
         left, separator, value = setting.partition("=")
         if not separator:
             raise _bad("backend-config", f"'{setting}' is not [<backend>,]<key>=<value>")
-        backend, _, key = left.rpartition(",")
-        if key == "default-max-batch-size" and (not value.isdigit()):
+        if left.rpartition(",")[2] == "default-max-batch-size" and not value.isdigit():
             raise _bad("backend-config", f"default-max-batch-size must be a number, not '{value}'")
-        settings.setdefault(backend, {})[key] = value
-    return settings
 
 
 def _check_ports(options: Options) -> None:
@@ -218,12 +212,6 @@ def _check_ports(options: Options) -> None:
                     f"Port {port} is used by --{other}-port as well; give each service its own.",
                 )
         seen[port] = (name, address)
-
-
-def metrics_counter_latencies(options: Options) -> bool:
-    """The last counter_latencies of --metrics-config."""
-    values = [text.partition("=") for text in options.metrics_config]
-    return all(_parse_bool(value) for key, _, value in values[::-1] if key == "counter_latencies")
 
 
 def _type_text(item: "Field[Any]") -> str:
@@ -307,6 +295,26 @@ def docs_page() -> str:
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the server, or the sub-command `perf`; returns the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["perf"]:
+        from fastserve.tools import perf
+
+        return int(perf.main(words[1:]))
+    if "--help" in words:
+        print(help_text())
+        return 0
+    try:
+        options = parse(words)
+    except BadOptionError as error:
+        print(error, file=sys.stderr)
+        return 1
+    from fastserve import server
+
+    return server.run(options)
 
 
 if __name__ == "__main__":

@@ -367,3 +367,20 @@ class Options:
     def auto_complete_config(self) -> bool:
         """False when either flag asks for configurations as they are written."""
         return not (self.disable_auto_complete_config or self.strict_model_config)
+
+
+def backend_settings(options: Options) -> dict[str, dict[str, str]]:
+    """--backend-config by backend name; "" holds the settings of all backends."""
+    settings: dict[str, dict[str, str]] = {"": {}}
+    for setting in options.backend_config:
+        left, _, value = setting.partition("=")
+        backend, _, key = left.rpartition(",")
+        settings.setdefault(backend, {})[key] = value
+    return settings
+
+
+def counter_latencies(options: Options) -> bool:
+    """counter_latencies of --metrics-config; the last one counts."""
+    values = [setting.partition("=") for setting in options.metrics_config]
+    chosen = [value for key, _, value in values if key == "counter_latencies"]
+    return not chosen or chosen[-1].lower() in ("true", "on", "1")

@@ -8,14 +8,17 @@ are published at once, and keep serving when the load fails (reason)
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fastserve import log
+from fastserve.config.complete import Signature
 from fastserve.config.parse import ModelConfig
 from fastserve.config.resolve import ConfigSettings, ResolvedModel, resolve_model
+from fastserve.config.spec import Spec
 from fastserve.control.operations import OperationQueue
 from fastserve.control.repository import Fingerprint, ModelRepository, fingerprint
 from fastserve.errors import FastserveError, InvalidArgumentError
@@ -49,12 +52,14 @@ class Lifecycle:
         engine: Any,
         repository: ModelRepository,
         settings: ConfigSettings,
+        require_backend: Callable[[str], None],
         thread_count: int = 4,
         retry_count: int = 0,
     ) -> None:
         self._engine = engine
         self._repository = repository
         self._settings = settings
+        self._require_backend = require_backend
         self._retry_count = retry_count
         self._operations = OperationQueue(thread_count)
         self._lock = threading.Lock()
@@ -136,10 +141,15 @@ class Lifecycle:
                 log.warning(f"loading model '{name}' failed, trying again: {error}")
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    def _read_signature(self, spec: Spec) -> Signature:
+        self._require_backend(spec["backend"])
+        signature: Signature = self._engine.read_signature(spec)
+        return signature
+
     def _load_versions(
         self, name: str, directory: Path, record: ModelRecord
     ) -> tuple[ResolvedModel, list[Any]]:
-        resolved = resolve_model(name, directory, self._settings, self._engine.read_signature)
+        resolved = resolve_model(name, directory, self._settings, self._read_signature)
         for warning in resolved.warnings:
             log.warning(f"model '{name}': {warning}")
         with self._lock:
@@ -147,6 +157,7 @@ class Lifecycle:
             for version in resolved.versions:
                 if version not in record.ready_versions:
                     record.versions[version] = VersionStatus(ModelState.LOADING)
+        self._require_backend(resolved.config.backend)
         handles = []
         for spec in resolved.specs:
             log.info(f"loading: {name}:{spec['version']}")
@@ -202,7 +213,7 @@ class Lifecycle:
                     record.versions[version] = VersionStatus(ModelState.UNAVAILABLE, UNLOADED)
         log.info(f"successfully unloaded '{name}'")
 
-    def _drain(self, handles: list[Any], finished: Any) -> None:
+    def _drain(self, handles: list[Any], finished: Callable[[], None]) -> None:
         """Waits for the last requests of replaced versions and drops them; long waits go to the
         background.
         """

@@ -33,7 +33,6 @@ class ControlPlane:
         explicit: bool = False,
         strict_readiness: bool = True,
         log_file: str = "",
-        metrics: Callable[[], str] | None = None,
     ) -> None:
         self._engine = engine
         self._repository = repository
@@ -46,7 +45,7 @@ class ControlPlane:
         self._explicit = explicit
         self._strict_readiness = strict_readiness
         self._log_file = log_file
-        self._metrics = metrics or engine.metrics_text
+        self._metrics: Callable[[], str] = engine.metrics_text
 
     # --- health ---
 
@@ -57,12 +56,16 @@ class ControlPlane:
         return bool(self._engine.live and self._engine.ready)
 
     def model_ready(self, name: str, version: str = "") -> bool:
-        """False for unknown models too, as Triton answers. InvalidArgumentError for a bad version."""
+        """False for unknown models too, as in Triton. InvalidArgumentError for a bad version."""
         return bool(self._engine.model_state(name, parse_version(version)) == "READY")
 
     def update_readiness(self) -> None:
         """Tells the core whether the server is ready; called when a model's state changed."""
         self._engine.set_ready(not self._strict_readiness or self._lifecycle.all_ready())
+
+    def set_metrics_text(self, metrics_text: Callable[[], str]) -> None:
+        """Replaces the source of metrics_text(), which is the core alone until then."""
+        self._metrics = metrics_text
 
     # --- metadata, configuration, statistics ---
 
@@ -117,8 +120,8 @@ class ControlPlane:
         for key in parameters or {}:
             if key == "config" or key.startswith("file:"):
                 raise UnsupportedError(
-                    f"the load parameter '{key}' is not offered yet; write the files into the model repository "
-                    "and load without it"
+                    f"the load parameter '{key}' is not offered yet; "
+                    "write the files into the model repository and load without it"
                 )
             raise InvalidArgumentError(f"unknown load parameter '{key}'")
         await self._run(self._lifecycle.load(name))
@@ -134,8 +137,8 @@ class ControlPlane:
     def _check_explicit(self) -> None:
         if not self._explicit:
             raise UnavailableError(
-                "explicit model load / unload is not allowed if polling is enabled or models are loaded at start "
-                "only; use --model-control-mode=explicit"
+                "explicit model load / unload is not allowed if polling is enabled or models are "
+                "loaded at start only; use --model-control-mode=explicit"
             )
 
     async def _run(self, operation: "Future[None]") -> None:

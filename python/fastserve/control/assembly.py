@@ -1,0 +1,136 @@
+"""Puts the core, the repository, the lifecycle and the control plane together, as the options
+say.
+"""
+
+import os
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import fastserve
+from fastserve import _core, log
+from fastserve.config.resolve import ConfigSettings
+from fastserve.control.lifecycle import Lifecycle
+from fastserve.control.plane import ControlPlane
+from fastserve.control.repository import ModelRepository
+from fastserve.errors import FastserveError, InvalidArgumentError
+from fastserve.options import Options, backend_settings, counter_latencies
+
+
+class BackendRegistry:
+    """Registers a backend with the engine when the first model needs it. Thread safe."""
+
+    def __init__(self, engine: Any, settings: dict[str, dict[str, str]]) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._lock = threading.Lock()
+        engine.register_identity_backend()
+
+    def require(self, name: str) -> None:
+        """Blocks while the backend's library loads.
+
+        Raises fastserve.errors when it cannot be loaded.
+        """
+        with self._lock:
+            if not self._engine.has_backend(name) and name == "onnxruntime":
+                self._register_onnxruntime()
+
+    def _register_onnxruntime(self) -> None:
+        from fastserve.backends import find_onnxruntime_library
+
+        settings = {**self._settings.get("", {}), **self._settings.get("onnxruntime", {})}
+        self._engine.register_onnxruntime_backend(
+            str(find_onnxruntime_library()),
+            _thread_count(settings, "intra-op-thread-count"),
+            _thread_count(settings, "inter-op-thread-count"),
+        )
+
+
+def _thread_count(settings: dict[str, str], key: str) -> int:
+    text = settings.get(key, "0")
+    if not text.isdigit():
+        raise InvalidArgumentError(
+            f"--backend-config=onnxruntime,{key} must be a number, not '{text}'"
+        )
+    return int(text)
+
+
+@dataclass
+class ServingCore:
+    """Everything but the front ends."""
+
+    engine: Any
+    repository: ModelRepository
+    lifecycle: Lifecycle
+    control: ControlPlane
+
+    def start_loading(self, options: Options) -> "dict[str, Future[None]]":
+        """Starts to load what is to be served from the start. Never blocks on a model."""
+        if options.model_control_mode == "explicit" and options.load_model != ["*"]:
+            names = options.load_model
+        else:
+            names = self.repository.list_models()
+        return {name: self.lifecycle.load(name) for name in names}
+
+    def wait_loaded(self, loads: "dict[str, Future[None]]") -> dict[str, str]:
+        """Blocks until all are loaded or failed; sets readiness; returns the reasons of failures
+        by name.
+        """
+        failures = {}
+        for name, load in loads.items():
+            try:
+                load.result()
+            except FastserveError as error:
+                failures[name] = str(error)
+                log.error(str(error))
+        self.control.update_readiness()
+        return failures
+
+    def close(self) -> None:
+        """Ends the background work of the control plane; the engine ends with its last
+        reference.
+        """
+        self.lifecycle.close()
+
+
+def delay_scheduler_requests() -> int:
+    """TRITONSERVER_DELAY_SCHEDULER, Triton's test aid: batching waits until that many requests
+    are queued.
+    """
+    text = os.environ.get("TRITONSERVER_DELAY_SCHEDULER", "0")
+    return int(text) if text.isdigit() else 0
+
+
+def build_core(options: Options) -> ServingCore:
+    """Creates the engine and what controls it.
+
+    InvalidArgumentError for a repository that does not exist.
+    """
+    repository = ModelRepository(options.model_repository)
+    engine = _core.Engine(
+        options.max_inflight_bytes, delay_scheduler_requests(), counter_latencies(options)
+    )
+    settings = backend_settings(options)
+    config_settings = ConfigSettings(
+        options.auto_complete_config, options.model_config_name, settings
+    )
+    lifecycle = Lifecycle(
+        engine,
+        repository,
+        config_settings,
+        BackendRegistry(engine, settings).require,
+        options.model_load_thread_count,
+        options.model_load_retry_count,
+    )
+    control = ControlPlane(
+        engine,
+        repository,
+        lifecycle,
+        server_name=options.id,
+        server_version=fastserve.__version__,
+        explicit=options.model_control_mode == "explicit",
+        strict_readiness=options.strict_readiness,
+        log_file=options.log_file,
+    )
+    return ServingCore(engine, repository, lifecycle, control)

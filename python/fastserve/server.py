@@ -1,0 +1,210 @@
+"""The server process: start -> serve -> drain -> stop.
+
+Models load on the control plane's threads while the front ends' modules are imported; nothing
+listens before the models are loaded, as in Triton. SIGTERM and SIGINT drain; a second signal ends
+the process at once.
+"""
+
+import os
+import signal
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from fastserve import _core, log
+from fastserve.control.assembly import ServingCore, build_core
+from fastserve.errors import FastserveError
+from fastserve.metrics import MetricsPage
+from fastserve.options import Options
+from fastserve.types import ModelState
+
+if TYPE_CHECKING:
+    import asyncio
+
+_DRAIN_LOG_INTERVAL_S = 1.0
+
+
+def run(options: Options) -> int:
+    """Serves until a signal; returns the exit status."""
+    try:
+        configure_log(options)
+        core = build_core(options)
+    except FastserveError as error:
+        log.error(f"error: creating server: {error}")
+        return 1
+    loads = core.start_loading(options)
+    loop = _new_event_loop()
+    try:
+        return loop.run_until_complete(Server(options, core, loads).run())
+    finally:
+        loop.close()
+        core.close()
+
+
+def configure_log(options: Options) -> None:
+    """Applies the logging flags, then says which flags have no effect."""
+    _core.set_log_settings(
+        {
+            "log_info": options.log_info,
+            "log_warning": options.log_warning,
+            "log_error": options.log_error,
+            "log_verbose_level": options.log_verbose,
+            "log_format": options.log_format,
+        }
+    )
+    if options.log_file:
+        _core.set_log_file(options.log_file)
+    for text in options.warnings:
+        log.warning(text)
+
+
+def _new_event_loop() -> "asyncio.AbstractEventLoop":
+    """uvloop's where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        import asyncio
+
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+class Server:
+    """One server over one core. Event loop thread only."""
+
+    def __init__(
+        self, options: Options, core: ServingCore, loads: "dict[str, Future[None]]"
+    ) -> None:
+        self._options = options
+        self._core = core
+        self._loads = loads
+        self._front_ends: list[Any] = []
+        self._signals = 0
+
+    async def run(self) -> int:
+        """Start, serve, drain, stop; the exit status."""
+        if not await self._start():
+            await self._stop()
+            return 1
+        await self._serve()
+        drained = await self._drain()
+        await self._stop()
+        return 0 if drained else 1
+
+    # --- start ---
+
+    async def _start(self) -> bool:
+        """False, with the reason logged, when the server cannot serve."""
+        import asyncio
+
+        self._stop_asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        front_ends = self._make_front_ends()
+        failures = await asyncio.to_thread(self._core.wait_loaded, self._loads)
+        self._log_models()
+        if failures and self._options.exit_on_error:
+            log.error("error: creating server: Internal - failed to load all models")
+            return False
+        return await self._open(front_ends)
+
+    def _make_front_ends(self) -> list[tuple[str, str, Any]]:
+        """(name in the log, address, front end) of every service that is allowed."""
+        options, engine, control = self._options, self._core.engine, self._core.control
+        front_ends: list[tuple[str, str, Any]] = []
+        if options.allow_grpc:
+            from fastserve.grpc import GrpcServer
+
+            front_ends.append(
+                ("GRPCInferenceService", options.grpc_address, GrpcServer(engine, control, options))
+            )
+        if options.allow_http:
+            from fastserve.http.server import HttpFrontEnd
+
+            front_ends.append(
+                ("HTTPService", options.http_address, HttpFrontEnd(engine, control, options))
+            )
+        if options.allow_metrics:
+            from fastserve.http.server import MetricsFrontEnd
+
+            control.set_metrics_text(MetricsPage(engine.metrics_text, options).text)
+            address = options.metrics_listen_address
+            front_ends.append(("Metrics Service", address, MetricsFrontEnd(control, options)))
+        return front_ends
+
+    async def _open(self, front_ends: list[tuple[str, str, Any]]) -> bool:
+        for name, address, front_end in front_ends:
+            try:
+                await front_end.start()
+            except (OSError, FastserveError) as error:
+                log.error(f"failed to start {name} at {address}: {error}")
+                return False
+            self._front_ends.append(front_end)
+            log.info(f"Started {name} at {address}:{front_end.port}")
+        return True
+
+    def _log_models(self) -> None:
+        """The table of models and their state, one row per line, as Triton prints it."""
+        rows = [("Model", "Version", "Status")]
+        for name, versions in sorted(self._core.lifecycle.snapshot().items()):
+            for version, status in sorted(versions.items()):
+                ready = status.state is ModelState.READY
+                text = "READY" if ready else f"{status.state.value}: {status.reason}"
+                rows.append((name, str(version or "-"), text))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+        log.info(rule)
+        for index, row in enumerate(rows):
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            log.info("| " + " | ".join(cells) + " |")
+            if index == 0:
+                log.info(rule)
+        log.info(rule)
+
+    # --- serve ---
+
+    async def _serve(self) -> None:
+        await self._stop_asked.wait()
+
+    def _on_signal(self, number: int) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            log.error(f"Signal ({number}) received again, exiting at once")
+            os._exit(1)
+        log.info(f"Signal ({number}) received, stopping")
+        self._stop_asked.set()
+
+    # --- drain ---
+
+    async def _drain(self) -> bool:
+        """Refuses new requests and waits for running ones, for --exit-timeout-secs.
+
+        True when all finished.
+        """
+        import asyncio
+
+        engine = self._core.engine
+        engine.stop_accepting()
+        remaining = float(self._options.exit_timeout_secs)
+        log.info(
+            f"Waiting for in-flight requests to complete: {engine.inflight_requests} in flight, "
+            f"timeout {self._options.exit_timeout_secs} s"
+        )
+        while not await asyncio.to_thread(engine.wait_idle, min(_DRAIN_LOG_INTERVAL_S, remaining)):
+            remaining -= _DRAIN_LOG_INTERVAL_S
+            if remaining <= 0:
+                log.error(
+                    f"Exit timeout expired with {engine.inflight_requests} requests in flight"
+                )
+                return False
+            log.info(f"Timeout {remaining:.0f}: {engine.inflight_requests} in-flight requests")
+        return True
+
+    # --- stop ---
+
+    async def _stop(self) -> None:
+        for front_end in reversed(self._front_ends):
+            await front_end.stop()
+        self._front_ends.clear()
+        log.info("Stopped")
