@@ -1,0 +1,198 @@
+#include "grpc/grpc_connection.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+namespace fastserve {
+
+namespace {
+
+constexpr std::int64_t kNsPerMs = 1'000'000;
+constexpr std::int64_t kPrefaceMs = 20'000;     // from accept to the first frame
+constexpr std::int64_t kDrainPingMs = 1'000;    // for the answer to the PING after the first GOAWAY
+constexpr std::int64_t kLingerMs = 1'000;
+constexpr std::int64_t kStallCheckMs = 1'000;   // undrained for so long: tensors are copied out
+constexpr int kStallChecksBeforeClose = 60;
+constexpr std::size_t kStalledBytes = std::size_t{64} << 20;
+constexpr std::uint64_t kDrainPing = 0x6472'6169'6e21'2121;
+constexpr std::uint64_t kKeepAlivePing = 0x616c'6976'653f'3f3f;
+
+}  // namespace
+
+GrpcConnection::GrpcConnection(int fd, const GrpcServerOptions& options, GrpcConnectionOwner* owner)
+    : fd_(fd),
+      options_(options),
+      owner_(owner),
+      session_(options.http2, this),
+      keepalive_(options.keepalive, owner->call_context().clock->NowNs()),
+      keepalive_timer_([this] { OnKeepAliveTimer(); }),
+      age_timer_([this] { OnAgeTimer(); }),
+      drain_timer_([this] { lingering_ ? Close() : FinishDrain(); }),
+      stall_timer_([this] { OnStallTimer(); }),
+      preface_timer_([this] { Close(); }) {
+  owner_->call_context().timeouts->Arm(&keepalive_timer_, keepalive_.next_deadline_ns());
+  ArmIn(&preface_timer_, kPrefaceMs);
+  if (options_.max_connection_age_ms > 0) {
+    // Spread by a tenth, so that clients that came together do not leave together.
+    const std::int64_t spread = options_.max_connection_age_ms / 10;
+    const std::int64_t jitter = spread > 0 ? Now() / 1000 % (2 * spread + 1) - spread : 0;
+    ArmIn(&age_timer_, options_.max_connection_age_ms + jitter);
+  }
+  owner_->ScheduleFlush(this);
+}
+
+GrpcConnection::~GrpcConnection() {
+  flush_scheduled = true;  // calls that end now must not put this connection on the list again
+  close(fd_);
+}
+
+void GrpcConnection::ArmIn(Timeout* timeout, std::int64_t milliseconds) {
+  owner_->call_context().timeouts->Arm(timeout, Now() + milliseconds * kNsPerMs);
+}
+
+void GrpcConnection::OnReadable(std::span<std::byte> buffer) {
+  const ssize_t size = recv(fd_, buffer.data(), buffer.size(), 0);
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (size <= 0) return Close();
+  if (lingering_) return;
+  const std::int64_t now_ns = Now();
+  keepalive_.OnReceived(now_ns);
+  if (preface_timer_.armed()) owner_->call_context().timeouts->Disarm(&preface_timer_);
+  session_.Receive(buffer.first(static_cast<std::size_t>(size)), now_ns);
+  owner_->ScheduleFlush(this);
+}
+
+Http2Stream* GrpcConnection::NewStream() {
+  GrpcCall* call = owner_->TakeCall();
+  call->Start(&session_, this);
+  return call;
+}
+
+void GrpcConnection::OnPing() {
+  if (keepalive_.AllowPing(Now(), session_.open_streams() > 0)) return;
+  session_.Fail(NGHTTP2_ENHANCE_YOUR_CALM, "too_many_pings");
+}
+
+void GrpcConnection::OnPingAck(std::uint64_t payload) {
+  if (payload == kDrainPing && drain_ == DrainStep::kAnnounced) FinishDrain();
+}
+
+void GrpcConnection::Flush() {
+  if (closed_ || lingering_) return;
+  bool drained = false;
+  for (;;) {
+    if (output_.empty()) session_.CollectOutput(&output_);
+    const bool last = output_.size() < Http2Session::kOutputBytes;
+    if (!WriteQueued()) break;
+    if (last) {
+      drained = true;
+      break;
+    }
+  }
+  if (!closed_) AfterFlush(drained);
+}
+
+// Returns true when the whole queue is written.
+bool GrpcConnection::WriteQueued() {
+  constexpr std::size_t kMaxSegments = 64;
+  while (!output_.empty()) {
+    std::array<iovec, kMaxSegments> segments;
+    msghdr message{};
+    message.msg_iov = segments.data();
+    message.msg_iovlen = output_.Gather(segments);
+    const ssize_t sent = sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0) {
+      if (errno != EAGAIN) Close();
+      return false;
+    }
+    sent_bytes_ += static_cast<std::uint64_t>(sent);
+    output_.Consume(static_cast<std::size_t>(sent));
+  }
+  return true;
+}
+
+void GrpcConnection::AfterFlush(bool drained) {
+  if (watching_writable_ == drained) {
+    watching_writable_ = !drained;
+    owner_->WatchWritable(this, watching_writable_);
+  }
+  if (session_.failed() || (drained && session_.finished())) return drained ? StartLinger() : Close();
+  const bool waiting = !output_.empty() || session_.unsent_bytes() > 0;
+  if (!waiting) {
+    stalled_ = false;
+    if (stall_timer_.armed()) owner_->call_context().timeouts->Disarm(&stall_timer_);
+  } else if (!stall_timer_.armed()) {
+    idle_stall_checks_ = 0;
+    sent_at_stall_check_ = sent_bytes_;
+    ArmIn(&stall_timer_, kStallCheckMs);
+  }
+}
+
+// Closing a socket with unread bytes would make the kernel throw away our last frames: the peer may close first.
+void GrpcConnection::StartLinger() {
+  lingering_ = true;
+  shutdown(fd_, SHUT_WR);
+  ArmIn(&drain_timer_, kLingerMs);
+}
+
+void GrpcConnection::Close() {
+  closed_ = true;
+  owner_->ScheduleFlush(this);
+}
+
+void GrpcConnection::Drain() {
+  if (drain_ != DrainStep::kNone || closed_) return;
+  drain_ = DrainStep::kAnnounced;
+  session_.AnnounceShutdown();
+  session_.Ping(kDrainPing);
+  ArmIn(&drain_timer_, kDrainPingMs);
+  owner_->ScheduleFlush(this);
+}
+
+void GrpcConnection::FinishDrain() {
+  if (drain_ != DrainStep::kAnnounced) return;
+  drain_ = DrainStep::kFinished;
+  session_.FinishShutdown();
+  owner_->ScheduleFlush(this);
+}
+
+void GrpcConnection::OnKeepAliveTimer() {
+  switch (keepalive_.Check(Now(), session_.open_streams() > 0)) {
+    case KeepAlive::Action::kClose:
+      return Close();
+    case KeepAlive::Action::kSendPing:
+      session_.Ping(kKeepAlivePing);
+      owner_->ScheduleFlush(this);
+      break;
+    case KeepAlive::Action::kNone:
+      break;
+  }
+  owner_->call_context().timeouts->Arm(&keepalive_timer_, keepalive_.next_deadline_ns());
+}
+
+void GrpcConnection::OnAgeTimer() {
+  if (aged_) return Close();
+  aged_ = true;
+  Drain();
+  if (options_.max_connection_age_grace_ms > 0) ArmIn(&age_timer_, options_.max_connection_age_grace_ms);
+}
+
+// Runs each second while responses wait for the peer. The first time they are copied out, so that no batch's buffer waits; a
+// peer that takes nothing while much waits gets no new calls, and is given up after a minute.
+void GrpcConnection::OnStallTimer() {
+  const bool progress = sent_bytes_ != sent_at_stall_check_;
+  sent_at_stall_check_ = sent_bytes_;
+  session_.CopyOutBodies();
+  output_.CopyOut();
+  stalled_ = !progress && session_.unsent_bytes() > kStalledBytes;
+  const bool stuck = !progress && (stalled_ || !output_.empty());
+  idle_stall_checks_ = stuck ? idle_stall_checks_ + 1 : 0;
+  if (idle_stall_checks_ >= kStallChecksBeforeClose) return Close();
+  ArmIn(&stall_timer_, kStallCheckMs);
+}
+
+}  // namespace fastserve

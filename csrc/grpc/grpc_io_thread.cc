@@ -1,0 +1,166 @@
+#include "grpc/grpc_io_thread.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+namespace fastserve {
+
+namespace {
+
+constexpr std::size_t kReadBytes = 256 * 1024;
+constexpr std::int64_t kNsPerMs = 1'000'000;
+
+void Watch(int epoll_fd, int operation, int fd, std::uint32_t events, void* user) {
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = user;
+  epoll_ctl(epoll_fd, operation, fd, &event);
+}
+
+}  // namespace
+
+GrpcIoThread::GrpcIoThread(Engine* engine, AdminHandler* admin, const GrpcServerOptions& options,
+                           ReceiveBudget* budget)
+    : options_(options),
+      completions_(std::make_shared<GrpcCompletions>()),
+      epoll_fd_(epoll_create1(EPOLL_CLOEXEC)),
+      service_({engine, &lender_, admin, completions_}),
+      buffer_(kReadBytes) {
+  context_.service = &service_;
+  context_.timeouts = &timeouts_;
+  context_.clock = &engine->clock();
+  context_.limits = {options.max_message_bytes, budget};
+  context_.max_header_list_bytes = options.http2.max_header_list_bytes;
+  context_.response_compression = options.response_compression;
+  // A null user pointer stands for the wake descriptor.
+  Watch(epoll_fd_, EPOLL_CTL_ADD, completions_->wake_fd(), EPOLLIN, nullptr);
+  thread_ = std::thread([this] { Run(); });
+  pthread_setname_np(thread_.native_handle(), "fs-grpc");
+}
+
+GrpcIoThread::~GrpcIoThread() {
+  completions_->Push(MakeGrpcTask([this] { stopping_ = true; }));
+  thread_.join();
+  close(epoll_fd_);
+}
+
+void GrpcIoThread::Adopt(int fd) {
+  connection_count_.fetch_add(1, std::memory_order_relaxed);
+  completions_->Push(MakeGrpcTask([this, fd] { AddConnection(fd); }));
+}
+
+void GrpcIoThread::Drain() {
+  completions_->Push(MakeGrpcTask([this] { DrainConnections(); }));
+}
+
+void GrpcIoThread::Run() {
+  completions_->BindToThisThread();
+  while (!stopping_) {
+    WaitAndHandleEvents();
+    lender_.Run();
+    completions_->RunAll();
+    timeouts_.FireDue(context_.clock->NowNs());
+    FlushScheduled();
+  }
+  for (auto& connection : connections_) connection->Flush();
+  connections_.clear();
+  completions_->Close();
+}
+
+void GrpcIoThread::WaitAndHandleEvents() {
+  constexpr int kMaxEvents = 256;
+  std::array<epoll_event, kMaxEvents> events;
+  const int count = epoll_wait(epoll_fd_, events.data(), kMaxEvents, WaitMs());
+  if (count > 0) HandleEvents(std::span(events).first(static_cast<std::size_t>(count)));
+}
+
+int GrpcIoThread::WaitMs() {
+  if (!to_flush_.empty() || !completions_->PrepareToSleep()) return 0;
+  const std::int64_t deadline_ns = timeouts_.next_deadline_ns();
+  if (deadline_ns == TimeoutHeap::kNever) return -1;
+  const std::int64_t wait_ns = deadline_ns - context_.clock->NowNs();
+  if (wait_ns <= 0) return 0;
+  constexpr std::int64_t kMaxMs = std::numeric_limits<int>::max();
+  return static_cast<int>(std::min(kMaxMs, (wait_ns + kNsPerMs - 1) / kNsPerMs));
+}
+
+void GrpcIoThread::HandleEvents(std::span<const epoll_event> events) {
+  for (const epoll_event& event : events) {
+    auto* connection = static_cast<GrpcConnection*>(event.data.ptr);
+    if (connection == nullptr) {
+      completions_->ClearWake();
+      continue;
+    }
+    if ((event.events & EPOLLOUT) != 0) ScheduleFlush(connection);
+    if ((event.events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0 && !connection->closed()) {
+      connection->OnReadable(buffer_);
+    }
+  }
+}
+
+void GrpcIoThread::FlushScheduled() {
+  // Flushing may schedule again (a stream closed inside it): those wait for the next turn.
+  flushing_.swap(to_flush_);
+  for (GrpcConnection* connection : flushing_) {
+    connection->flush_scheduled = false;
+    connection->Flush();
+    if (connection->closed() && !connection->flush_scheduled) RemoveConnection(connection);
+  }
+  flushing_.clear();
+  open_calls_.store(calls_.size() - free_calls_.size(), std::memory_order_relaxed);
+}
+
+void GrpcIoThread::AddConnection(int fd) {
+  GrpcConnectionOwner* owner = this;
+  auto connection = std::make_unique<GrpcConnection>(fd, options_, owner);
+  connection->index = connections_.size();
+  Watch(epoll_fd_, EPOLL_CTL_ADD, fd, EPOLLIN, connection.get());
+  if (draining_) connection->Drain();
+  connections_.push_back(std::move(connection));
+}
+
+void GrpcIoThread::DrainConnections() {
+  draining_ = true;
+  for (auto& connection : connections_) connection->Drain();
+}
+
+void GrpcIoThread::RemoveConnection(GrpcConnection* connection) {
+  epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, connection->fd(), nullptr);
+  const std::size_t index = connection->index;
+  const std::unique_ptr<GrpcConnection> removed = std::move(connections_[index]);
+  if (index + 1 != connections_.size()) {
+    connections_[index] = std::move(connections_.back());
+    connections_[index]->index = index;
+  }
+  connections_.pop_back();
+  connection_count_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void GrpcIoThread::ScheduleFlush(GrpcConnection* connection) {
+  if (connection->flush_scheduled) return;
+  connection->flush_scheduled = true;
+  to_flush_.push_back(connection);
+}
+
+void GrpcIoThread::WatchWritable(GrpcConnection* connection, bool watch) {
+  const std::uint32_t events = watch ? EPOLLIN | EPOLLOUT : EPOLLIN;
+  Watch(epoll_fd_, EPOLL_CTL_MOD, connection->fd(), events, connection);
+}
+
+GrpcCall* GrpcIoThread::TakeCall() {
+  if (free_calls_.empty()) {
+    calls_.push_back(std::make_unique<GrpcCall>(&context_));
+    return calls_.back().get();
+  }
+  GrpcCall* call = free_calls_.back();
+  free_calls_.pop_back();
+  return call;
+}
+
+void GrpcIoThread::GiveBackCall(GrpcCall* call) { free_calls_.push_back(call); }
+
+}  // namespace fastserve
