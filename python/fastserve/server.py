@@ -8,6 +8,7 @@ the process at once.
 import os
 import signal
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastserve import _core, log
@@ -21,6 +22,38 @@ if TYPE_CHECKING:
     import asyncio
 
 _DRAIN_LOG_INTERVAL_S = 1.0
+# What connections get to finish writing answers, once no request is in flight.
+_CLOSE_GRACE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """A front end by its name in the log.
+
+    It has `async start()`, `async stop(grace_s)` and `port`.
+    """
+
+    name: str
+    address: str
+    front_end: Any
+
+
+class _Listener:
+    """An aiohttp front end with the address it listens on."""
+
+    def __init__(self, front_end: Any, address: str, port: int, reuse_port: bool) -> None:
+        self._front_end = front_end
+        self._where = (address, port, reuse_port)
+
+    @property
+    def port(self) -> int:
+        return int(self._front_end.port)
+
+    async def start(self) -> None:
+        await self._front_end.start(*self._where)
+
+    async def stop(self, grace_s: float) -> None:
+        await self._front_end.stop(grace_s)
 
 
 def run(options: Options) -> int:
@@ -78,7 +111,7 @@ class Server:
         self._options = options
         self._core = core
         self._loads = loads
-        self._front_ends: list[Any] = []
+        self._services: list[Service] = []
         self._signals = 0
 
     async def run(self) -> int:
@@ -101,47 +134,51 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
-        front_ends = self._make_front_ends()
+        services = self._make_services()
         failures = await asyncio.to_thread(self._core.wait_loaded, self._loads)
         self._log_models()
         if failures and self._options.exit_on_error:
             log.error("error: creating server: Internal - failed to load all models")
             return False
-        return await self._open(front_ends)
+        return await self._open(services)
 
-    def _make_front_ends(self) -> list[tuple[str, str, Any]]:
-        """(name in the log, address, front end) of every service that is allowed."""
+    def _make_services(self) -> list[Service]:
+        """The services that are allowed, in the order they are started."""
         options, engine, control = self._options, self._core.engine, self._core.control
-        front_ends: list[tuple[str, str, Any]] = []
+        services = []
         if options.allow_grpc:
             from fastserve.grpc import GrpcServer
 
-            front_ends.append(
-                ("GRPCInferenceService", options.grpc_address, GrpcServer(engine, control, options))
-            )
+            grpc = GrpcServer(engine, control, options)
+            services.append(Service("GRPCInferenceService", options.grpc_address, grpc))
         if options.allow_http:
             from fastserve.http.server import HttpFrontEnd
 
-            front_ends.append(
-                ("HTTPService", options.http_address, HttpFrontEnd(engine, control, options))
+            http = _Listener(
+                HttpFrontEnd(engine, control, options),
+                options.http_address,
+                options.http_port,
+                options.reuse_http_port,
             )
+            services.append(Service("HTTPService", options.http_address, http))
         if options.allow_metrics:
-            from fastserve.http.server import MetricsFrontEnd
+            from fastserve.http.metrics import MetricsFrontEnd
 
             control.set_metrics_text(MetricsPage(engine.metrics_text, options).text)
             address = options.metrics_listen_address
-            front_ends.append(("Metrics Service", address, MetricsFrontEnd(control, options)))
-        return front_ends
+            metrics = _Listener(MetricsFrontEnd(control), address, options.metrics_port, False)
+            services.append(Service("Metrics Service", address, metrics))
+        return services
 
-    async def _open(self, front_ends: list[tuple[str, str, Any]]) -> bool:
-        for name, address, front_end in front_ends:
+    async def _open(self, services: list[Service]) -> bool:
+        for service in services:
             try:
-                await front_end.start()
+                await service.front_end.start()
             except (OSError, FastserveError) as error:
-                log.error(f"failed to start {name} at {address}: {error}")
+                log.error(f"failed to start {service.name} at {service.address}: {error}")
                 return False
-            self._front_ends.append(front_end)
-            log.info(f"Started {name} at {address}:{front_end.port}")
+            self._services.append(service)
+            log.info(f"Started {service.name} at {service.address}:{service.front_end.port}")
         return True
 
     def _log_models(self) -> None:
@@ -204,7 +241,8 @@ class Server:
     # --- stop ---
 
     async def _stop(self) -> None:
-        for front_end in reversed(self._front_ends):
-            await front_end.stop()
-        self._front_ends.clear()
+        """Closes listeners and connections; what they still write gets a moment."""
+        for service in reversed(self._services):
+            await service.front_end.stop(_CLOSE_GRACE_S)
+        self._services.clear()
         log.info("Stopped")
