@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 #include <utility>
 
 namespace fastserve {
@@ -10,16 +11,17 @@ namespace {
 
 // A second completion is our own bug: going on would answer somebody else's request.
 [[noreturn]] void AbortOnSecondCompletion(const InferRequest& request) {
-  std::fprintf(stderr, "fastserve: request '%s' for model '%s' completed twice\n",
+  std::fprintf(stderr, "fastserve: request '%s' for model '%s' answered after its final response\n",
                request.id.c_str(), request.model_name.c_str());
   std::abort();
 }
 
+// Yields while another thread holds the flag: with few cores that thread may be waiting for ours.
 class HookGuard {
  public:
   explicit HookGuard(std::atomic_flag& flag) : flag_(flag) {
-    while (flag_.test_and_set(std::memory_order_acquire)) {
-    }
+    // Acquire pairs with the release in the destructor.
+    while (flag_.test_and_set(std::memory_order_acquire)) std::this_thread::yield();
   }
   ~HookGuard() { flag_.clear(std::memory_order_release); }
   HookGuard(const HookGuard&) = delete;
@@ -32,10 +34,18 @@ class HookGuard {
 }  // namespace
 
 void InferRequest::Respond(InferResponse response, bool final) {
-  if (final && completed_.exchange(true, std::memory_order_acq_rel)) AbortOnSecondCompletion(*this);
+  // Release pairs with the acquire in completed(): whoever sees it true sees what the owner did.
+  if (final ? completed_.exchange(true, std::memory_order_acq_rel) : completed()) {
+    AbortOnSecondCompletion(*this);
+  }
   const RequestPtr self = shared_from_this();
-  sink->OnResponse(self, std::move(response), final);
-  if (final && completion_listener) std::exchange(completion_listener, nullptr)->OnCompleted(*this);
+  if (!final) {
+    sink->OnResponse(self, std::move(response), false);
+    return;
+  }
+  // Sinks often own their request: letting go of it here breaks the cycle.
+  std::exchange(sink, nullptr)->OnResponse(self, std::move(response), true);
+  if (completion_listener) std::exchange(completion_listener, nullptr)->OnCompleted(*this);
 }
 
 void InferRequest::Fail(Status status, FailureReason reason) {
