@@ -87,12 +87,20 @@ std::string InputOfModel(const Tensor& input, std::string_view model_name) {
 // bytes_contents.
 using Amounts = std::array<std::size_t, kKindCount>;
 
+std::size_t FixedCount(protozero::data_view packed, std::size_t element_size) {
+  if (packed.size() % element_size != 0) throw protozero::invalid_length_exception{};
+  return packed.size() / element_size;
+}
+
 std::size_t PackedCount(Kind kind, protozero::data_view packed) {
-  if (kind == kFp32Contents) return packed.size() / sizeof(float);
-  if (kind == kFp64Contents) return packed.size() / sizeof(double);
+  if (kind == kFp32Contents) return FixedCount(packed, sizeof(float));
+  if (kind == kFp64Contents) return FixedCount(packed, sizeof(double));
   // Every varint ends with the one byte whose high bit is clear.
-  return static_cast<std::size_t>(std::count_if(packed.data(), packed.data() + packed.size(),
-                                                [](char byte) { return (byte & 0x80) == 0; }));
+  const auto ends = [](char byte) { return (byte & 0x80) == 0; };
+  const char* const begin = packed.data();
+  const char* const end = begin + packed.size();
+  if (begin != end && !ends(*(end - 1))) throw protozero::end_of_buffer_exception{};
+  return static_cast<std::size_t>(std::count_if(begin, end, ends));
 }
 
 void Measure(protozero::pbf_reader reader, Amounts* amounts) {
@@ -171,7 +179,6 @@ class ContentsWriter {
         Put(&value, sizeof(value));
       } else if (reader.wire_type() == pbf_wire_type::length_delimited) {
         const auto packed = reader.get_view();
-        if (packed.size() % sizeof(T) != 0) throw protozero::invalid_length_exception{};
         Put(packed.data(), packed.size());
         CountCopiedBytes(packed.size());
       } else {
