@@ -13,7 +13,6 @@ from typing import Any
 
 LATER = "it is not offered yet"
 NO_GPU = "no GPU is used"
-CORE_THREADS = "the core sizes its own threads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,7 @@ class Options:
         unsupported=LATER,
     )
     grpc_infer_thread_count: int = _flag(
-        2, _GRPC, "Threads for infer requests.", minimum=2, maximum=128, no_effect=CORE_THREADS
+        2, _GRPC, "Threads that serve connections.", minimum=2, maximum=128
     )
     grpc_infer_allocation_pool_size: int = _flag(
         8, _GRPC, "Pool of request objects.", no_effect="requests are not pooled"

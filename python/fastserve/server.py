@@ -56,6 +56,13 @@ class _Listener:
         await self._front_end.stop(grace_s)
 
 
+class _MetricsListener(_Listener):
+    """A scrape is short: it is not waited for."""
+
+    async def stop(self, grace_s: float) -> None:  # noqa: ARG002
+        await self._front_end.stop()
+
+
 def run(options: Options) -> int:
     """Serves until a signal; returns the exit status."""
     try:
@@ -166,7 +173,9 @@ class Server:
 
             control.set_metrics_text(MetricsPage(engine.metrics_text, options).text)
             address = options.metrics_listen_address
-            metrics = _Listener(MetricsFrontEnd(control), address, options.metrics_port, False)
+            metrics = _MetricsListener(
+                MetricsFrontEnd(control), address, options.metrics_port, False
+            )
             services.append(Service("Metrics Service", address, metrics))
         return services
 

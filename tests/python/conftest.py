@@ -1,4 +1,6 @@
-"""Fixtures of the Python tests: model repositories, and the server as a real process on free ports."""
+"""Fixtures of the Python tests: model repositories, and the server as a real process on free
+ports.
+"""
 
 import re
 import signal
@@ -22,8 +24,12 @@ output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ -1 ] } ]
 """
 
 
-def write_model(repository: Path, name: str, config: str = IDENTITY_CONFIG, version: int = 1) -> Path:
-    """REPOSITORY/NAME with a config.pbtxt and an empty version directory; returns the model's directory."""
+def write_model(
+    repository: Path, name: str, config: str = IDENTITY_CONFIG, version: int = 1
+) -> Path:
+    """REPOSITORY/NAME with a config.pbtxt and an empty version directory; returns the model's
+    directory.
+    """
     directory = repository / name
     (directory / str(version)).mkdir(parents=True, exist_ok=True)
     (directory / "config.pbtxt").write_text(config)
@@ -31,7 +37,10 @@ def write_model(repository: Path, name: str, config: str = IDENTITY_CONFIG, vers
 
 
 class ServerProcess:
-    """`python -m fastserve` on free ports. Its log is read all the time, so it never blocks on a full pipe."""
+    """`python -m fastserve` on free ports.
+
+    Its log is read all the time, so it never blocks on a full pipe.
+    """
 
     def __init__(self, arguments: list[str], environment: dict[str, str] | None = None) -> None:
         ports = ["--http-port=0", "--grpc-port=0", "--metrics-port=0"]
@@ -63,10 +72,17 @@ class ServerProcess:
             self._changed.notify_all()
 
     def wait_started(self, services: int = 3) -> "ServerProcess":
-        """Until that many services listen. AssertionError, with the log, when the process ends before."""
+        """Until that many services listen.
+
+        AssertionError, with the log, when the process ends before.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or len(self.ports) >= services, _START_TIMEOUT_S)
-            assert len(self.ports) >= services, "the server did not start:\n" + "\n".join(self.lines)
+            self._changed.wait_for(
+                lambda: self._ended or len(self.ports) >= services, _START_TIMEOUT_S
+            )
+            assert len(self.ports) >= services, "the server did not start:\n" + "\n".join(
+                self.lines
+            )
         return self
 
     def wait_line(self, text: str) -> str:

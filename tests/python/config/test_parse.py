@@ -3,12 +3,11 @@
 import json
 
 import pytest
+from fastserve.config.parse import config_to_dict, parse_config, read_config
+from fastserve.errors import InvalidArgumentError
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
-
-from fastserve.config.parse import config_to_dict, parse_config, read_config
-from fastserve.errors import InvalidArgumentError
 
 PASTED = """
 name: "resnet"
@@ -19,7 +18,9 @@ output [ { name: "OUTPUT" data_type: TYPE_FP32 dims: [ 1000 ] label_filename: "l
 dynamic_batching {
   preferred_batch_size: [ 4, 8 ]
   max_queue_delay_microseconds: 200
-  default_queue_policy { timeout_action: REJECT default_timeout_microseconds: 5000000 max_queue_size: 100 }
+  default_queue_policy {
+    timeout_action: REJECT default_timeout_microseconds: 5000000 max_queue_size: 100
+  }
 }
 version_policy: { latest { num_versions: 2 } }
 optimization { execution_accelerators { gpu_execution_accelerator: [ { name: "tensorrt"
@@ -66,9 +67,10 @@ def test_any_text_parses_or_is_an_invalid_argument(text):
     try:
         config = parse_config(text, "c")
     except InvalidArgumentError as error:
-        assert str(error).startswith("cannot parse the model configuration c")
+        message = str(error)
     else:
-        text_format.MessageToString(config)
+        message = "cannot parse the model configuration c" + text_format.MessageToString(config)
+    assert message.startswith("cannot parse the model configuration c")
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5))

@@ -1,10 +1,9 @@
 """Our schema is Triton's: compared field by field with the descriptor in the official client."""
 
 import pytest
+from fastserve.config import schema
 from google.protobuf import descriptor_pb2, json_format
 from tritonclient.grpc import model_config_pb2
-
-from fastserve.config import schema
 
 
 def _file_of(descriptor) -> descriptor_pb2.FileDescriptorProto:
@@ -69,7 +68,9 @@ def test_a_message_crosses_to_the_official_client_byte_for_byte():
 
 
 def test_a_descriptor_set_is_added_once_however_often_it_is_asked_for(tmp_path):
-    file = descriptor_pb2.FileDescriptorProto(name="test_once.proto", package="test_once", syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(
+        name="test_once.proto", package="test_once", syntax="proto3"
+    )
     file.message_type.add(name="Empty")
     path = tmp_path / "once.desc"
     path.write_bytes(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())

@@ -1,0 +1,141 @@
+"""Validation: what is refused, with which words, and what only earns a warning."""
+
+import pytest
+from fastserve.config.normalize import normalize_config
+from fastserve.config.parse import parse_config
+from fastserve.config.validate import validate_config
+from fastserve.errors import InvalidArgumentError, UnsupportedError
+
+GOOD = """name: "m" backend: "onnxruntime" max_batch_size: 8
+input { name: "X" data_type: TYPE_FP32 dims: 4 } output { name: "Y" data_type: TYPE_FP32 dims: 4 }
+"""
+
+
+def validate(text: str, base: str = GOOD) -> list[str]:
+    config = parse_config(base + text, "c")
+    return normalize_config(config) + validate_config(config)
+
+
+def test_a_plain_configuration_is_valid_without_a_warning():
+    assert validate("") == []
+    assert validate("dynamic_batching { preferred_batch_size: [ 4, 8 ] }") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("sequence_batching { }", "sequence_batching"),
+        ("ensemble_scheduling { }", "ensemble_scheduling"),
+        ("response_cache { enable: true }", "response_cache.enable"),
+        ("model_transaction_policy { decoupled: true }", "decoupled"),
+        ("batch_input { }", "batch_input"),
+        ("batch_output { }", "batch_output"),
+        ("dynamic_batching { priority_levels: 3 default_priority_level: 2 }", "priority_levels"),
+        ("dynamic_batching { preserve_ordering: true }", "preserve_ordering"),
+        (
+            "dynamic_batching { priority_queue_policy { key: 1 value { } } }",
+            "priority_queue_policy",
+        ),
+        ("model_repository_agents { agents { name: 'a' } }", "model_repository_agents"),
+        ("model_operations { op_library_filename: 'a.so' }", "op_library_filename"),
+        ("instance_group { passive: true }", "passive"),
+        ("runtime: 'x.so'", "runtime"),
+        (
+            "input { name: 'Z' data_type: TYPE_FP32 dims: 4 allow_ragged_batch: true }",
+            "allow_ragged_batch",
+        ),
+    ],
+)
+def test_a_field_that_changes_answers_is_refused_by_name_while_not_offered(text, field):
+    with pytest.raises(UnsupportedError, match=f"{field}.* not offered yet"):
+        validate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("optimization { cuda { graphs: true } }", "optimization.cuda"),
+        ("optimization { input_pinned_memory { enable: false } }", "pinned memory"),
+        ("optimization { eager_batching: true }", "eager_batching"),
+        ("optimization { priority: PRIORITY_MAX }", "optimization.priority"),
+        ("model_warmup { name: 'w' batch_size: 1 }", "model_warmup"),
+        ("instance_group { kind: KIND_CPU host_policy: 'p' }", "host_policy"),
+    ],
+)
+def test_a_performance_hint_earns_one_warning(text, field):
+    (warning,) = validate(text)
+    assert field in warning
+    assert "has no effect" in warning
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dynamic_batching { preferred_batch_size: 0 }", "preferred size must be positive for m"),
+        (
+            "dynamic_batching { preferred_batch_size: 9 }",
+            "preferred size must be <= max batch size for m",
+        ),
+        ("input { name: 'X' data_type: TYPE_FP32 dims: 4 }", "'X' is given twice"),
+        ("input { data_type: TYPE_FP32 dims: 4 }", "must specify 'name'"),
+        ("input { name: 'Z' dims: 4 }", "must specify 'data_type'.*write data_type: TYPE_"),
+        ("input { name: 'Z' data_type: TYPE_FP32 }", r"must specify 'dims'.*write dims: \[ ... \]"),
+        (
+            "input { name: 'Z' data_type: TYPE_FP32 dims: 0 }",
+            "dimension must be integer >= 1, or -1",
+        ),
+        (
+            "output { name: 'Z' data_type: TYPE_FP32 dims: -2 }",
+            "dimension must be integer >= 1, or -1",
+        ),
+        ("input { name: 'Z' data_type: TYPE_FP32 dims: 4 format: FORMAT_NHWC }", "require 3 dims"),
+        ("input { name: 'Z' data_type: TYPE_FP32 dims: 4 is_shape_tensor: true }", "shape tensors"),
+        (
+            "input { name: 'Z' data_type: TYPE_FP32 dims: [ 2, 3 ] reshape { shape: 5 } }",
+            "different size for dims and reshape",
+        ),
+        (
+            "instance_group { kind: KIND_CPU gpus: 0 }",
+            "has kind KIND_CPU but specifies one or more GPUs",
+        ),
+        ("instance_group { kind: KIND_CPU profile: '1' }", "only supported for TensorRT"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_and_told_what_to_write(text, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        validate(text)
+
+
+def test_without_inputs_the_message_shows_how_to_write_them():
+    with pytest.raises(InvalidArgumentError, match=r"at least one input for m; write input \["):
+        validate("", 'name: "m"')
+
+
+def test_gpu_groups_are_skipped_with_a_warning_when_a_cpu_group_is_there():
+    config = parse_config(
+        GOOD
+        + "instance_group [ { kind: KIND_GPU gpus: 0 count: 2 }, { kind: KIND_CPU count: 3 } ]",
+        "c",
+    )
+    (warning,) = normalize_config(config)
+    assert "m_0" in warning
+    assert "KIND_GPU" in warning
+    assert [(group.name, group.count) for group in config.instance_group] == [("m_1", 3)]
+
+
+def test_only_gpu_groups_are_refused_with_what_to_write():
+    with pytest.raises(InvalidArgumentError, match="no GPUs are available; write kind: KIND_CPU"):
+        validate("instance_group { kind: KIND_GPU }")
+
+
+def test_an_automatic_group_runs_on_the_cpu():
+    config = parse_config(GOOD + "instance_group { count: 1 }", "c")
+    normalize_config(config)
+    assert [(group.kind, group.count) for group in config.instance_group] == [(2, 1)]
+
+
+def test_a_negative_max_batch_size_is_refused():
+    with pytest.raises(
+        InvalidArgumentError, match=r"'max_batch_size' must be non-negative .* m; write 0"
+    ):
+        validate("", GOOD.replace("max_batch_size: 8", "max_batch_size: -1"))
