@@ -36,15 +36,26 @@ enum DimensionField : std::uint32_t { kDimensionValue = 1, kDimensionName = 2 };
 // A description of one tensor is a few dozen bytes; what is larger than this is not one.
 constexpr std::uint64_t kMaxDescriptionBytes = 1 << 20;
 
+using protozero::pbf_wire_type;
+
+// A field's number together with the wire type it must have: a field of another type is unknown and
+// skipped, for the reader's get_ functions take the type for granted.
+constexpr std::uint32_t Message(std::uint32_t field) {
+  return protozero::tag_and_type(field, pbf_wire_type::length_delimited);
+}
+constexpr std::uint32_t Number(std::uint32_t field) {
+  return protozero::tag_and_type(field, pbf_wire_type::varint);
+}
+
 void ReadDimension(protozero::pbf_reader dimension, TensorSignature* tensor) {
   std::int64_t size = -1;
   std::string name;
   while (dimension.next()) {
-    switch (dimension.tag()) {
-      case kDimensionValue:
+    switch (dimension.tag_and_type()) {
+      case Number(kDimensionValue):
         size = dimension.get_int64();
         break;
-      case kDimensionName:
+      case Message(kDimensionName):
         name = dimension.get_string();
         break;
       default:
@@ -55,18 +66,26 @@ void ReadDimension(protozero::pbf_reader dimension, TensorSignature* tensor) {
   tensor->dim_names.push_back(std::move(name));
 }
 
+void ReadShape(protozero::pbf_reader shape, OnnxValue* value) {
+  value->has_shape = true;
+  while (shape.next()) {
+    if (shape.tag_and_type() == Message(kShapeDimension)) {
+      ReadDimension(shape.get_message(), &value->tensor);
+    } else {
+      shape.skip();
+    }
+  }
+}
+
 void ReadTensorType(protozero::pbf_reader type, OnnxValue* value) {
   while (type.next()) {
-    switch (type.tag()) {
-      case kTensorElement:
+    switch (type.tag_and_type()) {
+      case Number(kTensorElement):
         value->tensor.type = ToDataType(static_cast<ort::ElementType>(type.get_int32()));
         break;
-      case kTensorShape: {
-        value->has_shape = true;
-        protozero::pbf_reader shape = type.get_message();
-        while (shape.next(kShapeDimension)) ReadDimension(shape.get_message(), &value->tensor);
+      case Message(kTensorShape):
+        ReadShape(type.get_message(), value);
         break;
-      }
       default:
         type.skip();
     }
@@ -93,7 +112,7 @@ std::string_view KindOf(std::uint32_t field) {
 void ReadType(protozero::pbf_reader type, OnnxValue* value) {
   while (type.next()) {
     if (const std::string_view kind = KindOf(type.tag()); !kind.empty()) value->kind = kind;
-    if (type.tag() == kTypeTensor) {
+    if (type.tag_and_type() == Message(kTypeTensor)) {
       ReadTensorType(type.get_message(), value);
     } else {
       type.skip();
@@ -107,11 +126,11 @@ OnnxValue ReadValue(const std::string& description) {
   value.kind = "unknown";
   protozero::pbf_reader reader(description);
   while (reader.next()) {
-    switch (reader.tag()) {
-      case kValueName:
+    switch (reader.tag_and_type()) {
+      case Message(kValueName):
         value.tensor.name = reader.get_string();
         break;
-      case kValueType:
+      case Message(kValueType):
         ReadType(reader.get_message(), &value);
         break;
       default:

@@ -1,0 +1,93 @@
+// Configurations that disagree with their model file are refused when the model is loaded, in words
+// that help.
+#include <gmock/gmock.h>
+
+#include "backend/model_runner.h"
+
+namespace fastserve {
+namespace {
+
+using ::testing::HasSubstr;
+
+// The message of loading `model` after `change` was made to a right configuration.
+template <typename Change>
+std::string MessageOf(std::string_view model, int max_batch_size, Change change) {
+  auto spec = CompleteSpec(OnnxRuntime(), ModelPath(model), max_batch_size);
+  change(*spec);
+  const auto loaded = OnnxRuntime().LoadModel(spec);
+  EXPECT_EQ(loaded.status().code(), StatusCode::kInvalidArgument);
+  return loaded.status().message();
+}
+
+TEST(SpecCheck, NamesAnInputThatTheFileLacks) {
+  const std::string message =
+      MessageOf("tiny", 8, [](ModelSpec& spec) { spec.inputs[0].name = "input0"; });
+  EXPECT_THAT(message, HasSubstr("model 'model_under_test': unexpected input 'input0'"));
+  EXPECT_THAT(message, HasSubstr("the model file has 'INPUT0'"));
+}
+
+TEST(SpecCheck, NamesAnInputThatTheConfigurationLacks) {
+  EXPECT_THAT(MessageOf("add_sub_fp32", 8, [](ModelSpec& spec) { spec.inputs.pop_back(); }),
+              HasSubstr("input 'INPUT1' of the model file is missing in the configuration"));
+}
+
+TEST(SpecCheck, NamesAnOutputThatTheFileLacks) {
+  EXPECT_THAT(
+      MessageOf("tiny", 8, [](ModelSpec& spec) { spec.outputs[0].name = "prob"; }),
+      HasSubstr("unexpected output 'prob' in the configuration; the model file has 'OUTPUT0'"));
+}
+
+TEST(SpecCheck, NamesBothDataTypes) {
+  EXPECT_THAT(
+      MessageOf("tiny", 8, [](ModelSpec& spec) { spec.inputs[0].type = DataType::kInt8; }),
+      HasSubstr(
+          "input 'INPUT0' has data type FP32 in the model file but INT8 in the configuration"));
+}
+
+TEST(SpecCheck, SaysWhichDimsToWrite) {
+  const std::string message =
+      MessageOf("tiny", 8, [](ModelSpec& spec) { spec.outputs[0].dims = {17}; });
+  EXPECT_THAT(
+      message,
+      HasSubstr(
+          "output 'OUTPUT0' has shape [-1,16] in the model file but the configuration makes it "
+          "[-1,17] (the batch dimension and dims): write dims [16]"));
+}
+
+TEST(SpecCheck, SaysToWriteMaxBatchSizeZeroForAModelThatCannotBatch) {
+  EXPECT_THAT(MessageOf("nobatch", 0, [](ModelSpec& spec) { spec.max_batch_size = 8; }),
+              HasSubstr("write 'max_batch_size: 0'"));
+}
+
+TEST(SpecCheck, ComparesTheReshapedDims) {
+  EXPECT_THAT(MessageOf("tiny", 8,
+                        [](ModelSpec& spec) {
+                          spec.inputs[0].has_reshape = true;
+                          spec.inputs[0].reshape = {4, 4};
+                        }),
+              HasSubstr("[-1,4,4]"));
+}
+
+TEST(SpecCheck, AcceptsVariableDimsOnEitherSide) {
+  auto spec = CompleteSpec(OnnxRuntime(), ModelPath("tiny"), 8);
+  spec->inputs[0].dims = {-1};
+  EXPECT_TRUE(OnnxRuntime().LoadModel(spec).ok());
+  spec = CompleteSpec(OnnxRuntime(), ModelPath("dynamic"), 8);
+  spec->inputs[0].dims = {3, 4};
+  EXPECT_TRUE(OnnxRuntime().LoadModel(spec).ok());
+}
+
+TEST(SpecCheck, RefusesAnOutputThatIsNotATensor) {
+  EXPECT_THAT(
+      MessageOf("sequence", 8,
+                [](ModelSpec& spec) {
+                  TensorSpec output;
+                  output.name = "OUTPUT0";
+                  output.type = DataType::kFp32;
+                  spec.outputs = {output};
+                }),
+      HasSubstr("output 'OUTPUT0' is a sequence, map or other container in the model file"));
+}
+
+}  // namespace
+}  // namespace fastserve
