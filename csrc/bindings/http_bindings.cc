@@ -1,6 +1,9 @@
 // fastserve._core.HttpLoop (what one event loop's HTTP connections share) and HttpConnection.
+#include <pybind11/stl.h>
+
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -20,7 +23,8 @@ namespace {
 
 constexpr double kNanosecondsPerSecond = 1e9;
 
-// Tells a Python callable `on_reply(status, json_size, pieces)`, where pieces is a list of bytes and memoryviews.
+// Tells a Python callable `on_reply(status, json_size, pieces)`, where pieces is a list of bytes
+// and memoryviews.
 class CallableTarget : public ReplyTarget {
  public:
   explicit CallableTarget(py::object callable) : callable_(std::move(callable)) {}
@@ -58,7 +62,8 @@ class StartedInfer {
 class HttpLoop {
  public:
   HttpLoop(std::shared_ptr<Engine> engine, const HttpOptions& options, py::object call_soon)
-      : runner_(std::move(engine), InferJsonLimits{options.max_input_bytes}, [this] { call_soon_(run_); }),
+      : runner_(std::move(engine), InferJsonLimits{options.max_input_bytes},
+                [this] { call_soon_(run_); }),
         call_soon_(std::move(call_soon)),
         state_(std::make_shared<HttpLoopState>()) {
     state_->shared = std::make_shared<HttpShared>();
@@ -67,7 +72,8 @@ class HttpLoop {
     shared.clock = &SystemClock();
     shared.starter = &runner_;
     shared.scratch = std::make_unique<std::byte[]>(options.scratch_bytes);
-    state_->scratch_view = py::memoryview::from_memory(shared.scratch.get(), static_cast<py::ssize_t>(options.scratch_bytes));
+    state_->scratch_view = py::memoryview::from_memory(
+        shared.scratch.get(), static_cast<py::ssize_t>(options.scratch_bytes));
   }
 
   // The bound method `_run`, once the Python object exists.
@@ -92,14 +98,14 @@ class HttpLoop {
   }
   const std::shared_ptr<HttpLoopState>& state() const { return state_; }
 
-  StartedInfer Infer(const std::string& model, std::int64_t version, const py::buffer& body, std::size_t json_size,
-                     py::object on_reply) {
+  StartedInfer Infer(const std::string& model, std::int64_t version, const py::buffer& body,
+                     std::optional<std::string> json_header, py::object on_reply) {
     InferCall call;
     call.request = std::make_shared<InferRequest>();
     call.request->model_name = model;
     call.request->model_version = version;
     call.body = CopyBody(body);
-    call.json_size = json_size;
+    call.json_size = ValueOrThrow(InferJsonSize(json_header, call.body.size));
     call.target = std::make_shared<CallableTarget>(std::move(on_reply));
     StartedInfer started(call.request);
     runner_.Start(std::move(call));
@@ -107,7 +113,8 @@ class HttpLoop {
   }
 
  private:
-  // The core parses JSON in place and wants tensors aligned, so a body that aiohttp received is copied once.
+  // The core parses JSON in place and wants tensors aligned, so a body that aiohttp received is
+  // copied once.
   static BufferView CopyBody(const py::buffer& body) {
     const py::buffer_info info = body.request();
     const auto size = static_cast<std::size_t>(info.size * info.itemsize);
@@ -124,16 +131,20 @@ class HttpLoop {
   const std::shared_ptr<HttpLoopState> state_;
 };
 
-std::int64_t Nanoseconds(double seconds) { return static_cast<std::int64_t>(seconds * kNanosecondsPerSecond); }
+std::int64_t Nanoseconds(double seconds) {
+  return static_cast<std::int64_t>(seconds * kNanosecondsPerSecond);
+}
 
 void SetTimeout(py::dict& options, const char* name, std::int64_t* timeout_ns) {
   if (options.contains(name)) *timeout_ns = Nanoseconds(options[name].cast<double>());
 }
 
-// Keyword arguments, all optional: max_input_bytes and the timeouts in seconds (http/http_options.h).
+// Keyword arguments, all optional: max_input_bytes and the timeouts in seconds
+// (http/http_options.h).
 HttpOptions OptionsFrom(py::dict options) {
   HttpOptions result;
-  if (options.contains("max_input_bytes")) result.max_input_bytes = options["max_input_bytes"].cast<std::size_t>();
+  if (options.contains("max_input_bytes"))
+    result.max_input_bytes = options["max_input_bytes"].cast<std::size_t>();
   SetTimeout(options, "idle_timeout_s", &result.idle_timeout_ns);
   SetTimeout(options, "head_timeout_s", &result.head_timeout_ns);
   SetTimeout(options, "body_timeout_s", &result.body_timeout_ns);
@@ -144,22 +155,26 @@ HttpOptions OptionsFrom(py::dict options) {
 
 }  // namespace
 
-std::shared_ptr<HttpLoopState> HttpLoopStateOf(py::handle loop) { return loop.cast<HttpLoop&>().state(); }
+std::shared_ptr<HttpLoopState> HttpLoopStateOf(py::handle loop) {
+  return loop.cast<HttpLoop&>().state();
+}
 
 void BindHttp(py::module_& module) {
   py::class_<StartedInfer>(module, "StartedInfer").def("cancel", &StartedInfer::Cancel);
   py::class_<HttpLoop>(module, "HttpLoop", "What the HTTP connections of one event loop share.")
-      .def(py::init([](std::shared_ptr<Engine> engine, py::object call_soon, const py::kwargs& options) {
-             return std::make_unique<HttpLoop>(std::move(engine), OptionsFrom(options), std::move(call_soon));
-           }),
+      .def(py::init(
+               [](std::shared_ptr<Engine> engine, py::object call_soon, const py::kwargs& options) {
+                 return std::make_unique<HttpLoop>(std::move(engine), OptionsFrom(options),
+                                                   std::move(call_soon));
+               }),
            py::arg("engine"), py::arg("call_soon"))
       .def("set_run", &HttpLoop::SetRun, py::arg("run"))
       .def("run", &HttpLoop::Run)
       .def("wake", &HttpLoop::Wake)
       .def("close", &HttpLoop::Close)
       .def("start_drain", &HttpLoop::StartDrain)
-      .def("infer", &HttpLoop::Infer, py::arg("model"), py::arg("version"), py::arg("body"), py::arg("json_size"),
-           py::arg("on_reply"))
+      .def("infer", &HttpLoop::Infer, py::arg("model"), py::arg("version"), py::arg("body"),
+           py::arg("json_header"), py::arg("on_reply"))
       .def_property_readonly("draining", &HttpLoop::draining)
       .def_property_readonly("fd", &HttpLoop::fd);
   module.attr("HttpConnection") = CreateHttpConnectionType();

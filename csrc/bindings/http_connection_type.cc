@@ -16,8 +16,7 @@ namespace {
 
 // Python's object. `core` and `transport` exist from open() to connection_lost().
 struct ConnectionObject {
-  PyObject_HEAD
-  std::shared_ptr<HttpLoopState> loop;
+  PyObject_HEAD std::shared_ptr<HttpLoopState> loop;
   std::unique_ptr<AsyncioTransport> transport;
   std::shared_ptr<HttpConnection> core;
 };
@@ -73,8 +72,8 @@ void Dealloc(PyObject* self) {
 PyObject* Open(PyObject* self, PyObject* transport) {
   return Guarded([self, transport]() -> PyObject* {
     ConnectionObject* object = Cast(self);
-    object->transport =
-        std::make_unique<AsyncioTransport>(py::handle(self), py::reinterpret_borrow<py::object>(transport));
+    object->transport = std::make_unique<AsyncioTransport>(
+        py::handle(self), py::reinterpret_borrow<py::object>(transport));
     object->core = std::make_shared<HttpConnection>(object->loop->shared, object->transport.get());
     Py_RETURN_NONE;
   });
@@ -84,8 +83,10 @@ PyObject* GetBuffer(PyObject* self, PyObject* /*size_hint*/) {
   ConnectionObject* object = Cast(self);
   if (!object->core) return Py_NewRef(object->loop->scratch_view.ptr());
   const std::span<std::byte> buffer = object->core->ReadBuffer();
-  if (buffer.data() == object->loop->shared->scratch.get()) return Py_NewRef(object->loop->scratch_view.ptr());
-  return PyMemoryView_FromMemory(reinterpret_cast<char*>(buffer.data()), static_cast<Py_ssize_t>(buffer.size()), PyBUF_WRITE);
+  if (buffer.data() == object->loop->shared->scratch.get())
+    return Py_NewRef(object->loop->scratch_view.ptr());
+  return PyMemoryView_FromMemory(reinterpret_cast<char*>(buffer.data()),
+                                 static_cast<Py_ssize_t>(buffer.size()), PyBUF_WRITE);
 }
 
 PyObject* BufferUpdated(PyObject* self, PyObject* size_object) {
@@ -93,7 +94,8 @@ PyObject* BufferUpdated(PyObject* self, PyObject* size_object) {
   if (size < 0 && PyErr_Occurred() != nullptr) return nullptr;
   return Guarded([self, size]() -> PyObject* {
     // The call may end the connection; keep it alive until it returns.
-    if (const std::shared_ptr<HttpConnection> core = Cast(self)->core) core->OnReceived(static_cast<std::size_t>(size));
+    if (const std::shared_ptr<HttpConnection> core = Cast(self)->core)
+      core->OnReceived(static_cast<std::size_t>(size));
     Py_RETURN_NONE;
   });
 }
@@ -139,7 +141,8 @@ PyObject* CallWithBool(PyObject* self, PyObject* argument) {
   const int value = PyObject_IsTrue(argument);
   if (value < 0) return nullptr;
   return Guarded([self, value]() -> PyObject* {
-    if (const std::shared_ptr<HttpConnection> core = Cast(self)->core) (core.get()->*kMethod)(value != 0);
+    if (const std::shared_ptr<HttpConnection> core = Cast(self)->core)
+      (core.get()->*kMethod)(value != 0);
     Py_RETURN_NONE;
   });
 }
@@ -154,7 +157,8 @@ PyObject* Call(PyObject* self, PyObject* /*unused*/) {
 
 PyObject* Tick(PyObject* self, PyObject* /*unused*/) {
   return Guarded([self]() -> PyObject* {
-    if (const std::shared_ptr<HttpConnection> core = Cast(self)->core) core->OnTick(Cast(self)->loop->shared->clock->NowNs());
+    if (const std::shared_ptr<HttpConnection> core = Cast(self)->core)
+      core->OnTick(Cast(self)->loop->shared->clock->NowNs());
     Py_RETURN_NONE;
   });
 }
@@ -166,17 +170,25 @@ PyObject* Idle(PyObject* self, PyObject* /*unused*/) {
 
 PyMethodDef kMethods[] = {
     {"open", &Open, METH_O, "Begins to serve the asyncio transport."},
-    {"get_buffer", &GetBuffer, METH_O, "Where the next bytes are received (asyncio.BufferedProtocol)."},
+    {"get_buffer", &GetBuffer, METH_O,
+     "Where the next bytes are received (asyncio.BufferedProtocol)."},
     {"buffer_updated", &BufferUpdated, METH_O, "Bytes were received (asyncio.BufferedProtocol)."},
-    {"eof_received", &EofReceived, METH_NOARGS, "The peer sends no more (asyncio.BufferedProtocol)."},
-    {"connection_lost", &ConnectionLost, METH_O, "The connection is closed (asyncio.BufferedProtocol)."},
-    {"pause_writing", &PauseWriting, METH_NOARGS, "The peer does not read (asyncio.BufferedProtocol)."},
-    {"resume_writing", &ResumeWriting, METH_NOARGS, "The peer reads again (asyncio.BufferedProtocol)."},
+    {"eof_received", &EofReceived, METH_NOARGS,
+     "The peer sends no more (asyncio.BufferedProtocol)."},
+    {"connection_lost", &ConnectionLost, METH_O,
+     "The connection is closed (asyncio.BufferedProtocol)."},
+    {"pause_writing", &PauseWriting, METH_NOARGS,
+     "The peer does not read (asyncio.BufferedProtocol)."},
+    {"resume_writing", &ResumeWriting, METH_NOARGS,
+     "The peer reads again (asyncio.BufferedProtocol)."},
     {"delegate_ended", &CallWithBool<&HttpConnection::OnDelegateEnded>, METH_O,
      "aiohttp has sent its response; whether the connection is kept alive."},
-    {"delegate_paused", &CallWithBool<&HttpConnection::OnDelegatePaused>, METH_O, "Whether aiohttp wants no more bytes for now."},
-    {"delegate_closed", &Call<&HttpConnection::OnDelegateClosed>, METH_NOARGS, "aiohttp wants the connection closed."},
-    {"drain", &Call<&HttpConnection::OnDrain>, METH_NOARGS, "Closes the connection when no request is in progress."},
+    {"delegate_paused", &CallWithBool<&HttpConnection::OnDelegatePaused>, METH_O,
+     "Whether aiohttp wants no more bytes for now."},
+    {"delegate_closed", &Call<&HttpConnection::OnDelegateClosed>, METH_NOARGS,
+     "aiohttp wants the connection closed."},
+    {"drain", &Call<&HttpConnection::OnDrain>, METH_NOARGS,
+     "Closes the connection when no request is in progress."},
     {"tick", &Tick, METH_NOARGS, "Ends what takes too long."},
     {"idle", &Idle, METH_NOARGS, "True when no request is in progress."},
     {nullptr, nullptr, 0, nullptr},
@@ -190,7 +202,8 @@ py::object CreateHttpConnectionType() {
       {Py_tp_init, reinterpret_cast<void*>(&Init)},
       {Py_tp_dealloc, reinterpret_cast<void*>(&Dealloc)},
       {Py_tp_methods, kMethods},
-      {Py_tp_doc, const_cast<char*>("One HTTP connection; the base of the asyncio protocol class.")},
+      {Py_tp_doc,
+       const_cast<char*>("One HTTP connection; the base of the asyncio protocol class.")},
       {0, nullptr},
   };
   static PyType_Spec spec = {"fastserve._core.HttpConnection", sizeof(ConnectionObject), 0,

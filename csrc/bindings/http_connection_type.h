@@ -1,5 +1,6 @@
-// The Python type fastserve._core.HttpConnection: the methods of asyncio.BufferedProtocol, bound directly to the C++ state
-// machine. Written against the C API because these methods run several times per request.
+// The Python type fastserve._core.HttpConnection: the methods of asyncio.BufferedProtocol, bound
+// directly to the C++ state machine. Written against the C API because these methods run several
+// times per request.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -26,7 +26,8 @@ py::object FlatBytes(std::string_view head, const WireMessage& body, std::size_t
   char* out = Append(head, PyBytes_AS_STRING(bytes.ptr()));
   for (const WirePiece& piece : body.pieces) {
     out = Append(piece.head, out);
-    if (piece.tail.size > 0) out = Append({reinterpret_cast<const char*>(piece.tail.data), piece.tail.size}, out);
+    if (piece.tail.size > 0)
+      out = Append({reinterpret_cast<const char*>(piece.tail.data), piece.tail.size}, out);
   }
   return bytes;
 }
@@ -51,7 +52,8 @@ AsyncioTransport::AsyncioTransport(py::handle owner, py::object transport)
     : owner_(owner), transport_(std::move(transport)), write_(transport_.attr("write")) {}
 
 void AsyncioTransport::Call(const py::object& callable, PyObject* argument) {
-  PyObject* result = argument != nullptr ? PyObject_CallOneArg(callable.ptr(), argument) : PyObject_CallNoArgs(callable.ptr());
+  PyObject* result = argument != nullptr ? PyObject_CallOneArg(callable.ptr(), argument)
+                                         : PyObject_CallNoArgs(callable.ptr());
   if (result == nullptr) {
     PyErr_WriteUnraisable(callable.ptr());
     return Abort();
@@ -78,7 +80,8 @@ void AsyncioTransport::Write(std::string head, WireMessage body) {
 
 void AsyncioTransport::Delegate(std::span<const std::byte> bytes) {
   if (!delegate_) {
-    delegate_ = py::reinterpret_steal<py::object>(PyObject_CallMethod(owner_.ptr(), "make_delegate", nullptr));
+    delegate_ = py::reinterpret_steal<py::object>(
+        PyObject_CallMethod(owner_.ptr(), "make_delegate", nullptr));
     if (!delegate_) {
       PyErr_WriteUnraisable(owner_.ptr());
       return Abort();

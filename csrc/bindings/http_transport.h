@@ -10,8 +10,9 @@
 
 namespace fastserve {
 
-// Needs the GIL for everything. A Python exception in a call ends the connection: it is reported as unraisable, and the
-// transport is aborted. Holds no reference to the connection's Python object: `owner` outlives it.
+// Needs the GIL for everything. A Python exception in a call ends the connection: it is reported as
+// unraisable, and the transport is aborted. Holds no reference to the connection's Python object:
+// `owner` outlives it.
 class AsyncioTransport : public HttpTransport {
  public:
   AsyncioTransport(pybind11::handle owner, pybind11::object transport);

@@ -41,7 +41,8 @@ void CompletionQueue::DeliverAfterWake() {
 }
 
 void CompletionQueue::Deliver() {
-  // A target may cause a nested Deliver only through a new event of the loop, so `delivering_` is free here.
+  // A target may cause a nested Deliver only through a new event of the loop, so `delivering_` is
+  // free here.
   std::vector<Completion> batch = std::move(delivering_);
   {
     MutexLock lock(mutex_);

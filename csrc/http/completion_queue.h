@@ -10,8 +10,8 @@
 
 namespace fastserve {
 
-// Wakes its event loop through an eventfd, at most once for all replies that wait. Push is thread safe and never blocks for
-// long; everything else belongs to the thread that constructed the queue.
+// Wakes its event loop through an eventfd, at most once for all replies that wait. Push is thread
+// safe and never blocks for long; everything else belongs to the thread that constructed the queue.
 class CompletionQueue {
  public:
   struct Completion {

@@ -1,8 +1,8 @@
 #include "http/connection.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "http/infer_target.h"
@@ -71,7 +71,8 @@ void HttpConnection::KeepAhead(std::span<const std::byte> bytes) {
 void HttpConnection::ProcessAhead() {
   if (processing_) return;
   processing_ = true;
-  while (!lost() && state_ == State::kHead && !ahead_.empty() && (pause_reasons_ & kPausedWriting) == 0) {
+  while (!lost() && state_ == State::kHead && !ahead_.empty() &&
+         (pause_reasons_ & kPausedWriting) == 0) {
     const std::size_t used = Process(AsBytes(ahead_));
     ahead_.erase(0, used);
     if (used == 0) break;
@@ -97,7 +98,8 @@ std::size_t HttpConnection::BeginRequest(std::span<const std::byte> bytes, std::
   scanner_.Reset();
   head_begun_ = false;
   HttpHead head;
-  const HttpError error = ParseHttpHead(AsText(bytes.first(head_size)), shared_->options.head, &head);
+  const HttpError error =
+      ParseHttpHead(AsText(bytes.first(head_size)), shared_->options.head, &head);
   if (!error.ok()) {
     minor_version_ = 1;
     Refuse(error.status, error.text);
@@ -121,7 +123,8 @@ std::size_t HttpConnection::BeginRequest(std::span<const std::byte> bytes, std::
   return head_size + ForwardBody(bytes.subspan(head_size));
 }
 
-std::size_t HttpConnection::BeginInfer(const HttpHead& head, std::span<const std::byte> rest, RequestPtr request) {
+std::size_t HttpConnection::BeginInfer(const HttpHead& head, std::span<const std::byte> rest,
+                                       RequestPtr request) {
   const std::size_t limit = shared_->options.max_input_bytes;
   if (head.content_length > limit) {
     Refuse(400, "request body size of " + std::to_string(head.content_length) +
@@ -129,7 +132,14 @@ std::size_t HttpConnection::BeginInfer(const HttpHead& head, std::span<const std
                     " bytes. Use --http-max-input-size to increase the limit.");
     return rest.size();
   }
-  if (!ParseJsonSize(head, &json_size_)) return rest.size();
+  std::optional<std::string_view> json_header;
+  if (head.has_inference_header_length) json_header = head.inference_header_length;
+  const Result<std::size_t> json_size = InferJsonSize(json_header, head.content_length);
+  if (!json_size.ok()) {
+    Refuse(HttpStatus(json_size.status().code()), json_size.status().message());
+    return rest.size();
+  }
+  json_size_ = *json_size;
   const std::size_t size = head.content_length;
   if (!AllocateBody(size)) return rest.size();
   const std::size_t taken = std::min(size, rest.size());
@@ -142,30 +152,11 @@ std::size_t HttpConnection::BeginInfer(const HttpHead& head, std::span<const std
   } else {
     state_ = State::kBody;
     body_limit_ns_ = shared_->clock->NowNs() + shared_->options.body_timeout_ns +
-                     static_cast<std::int64_t>(size) * 1'000'000'000 / shared_->options.min_body_bytes_per_second;
+                     static_cast<std::int64_t>(size) * 1'000'000'000 /
+                         shared_->options.min_body_bytes_per_second;
     SetBodyDeadline();
   }
   return taken;
-}
-
-// Inference-Header-Content-Length, or the whole body. Texts as Triton's. False: refused.
-bool HttpConnection::ParseJsonSize(const HttpHead& head, std::size_t* json_size) {
-  *json_size = head.content_length;
-  if (!head.has_inference_header_length) return true;
-  const std::string_view value = head.inference_header_length;
-  std::int64_t parsed = 0;
-  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), parsed);
-  if (error == std::errc::invalid_argument || end != value.data() + value.size()) {
-    Refuse(400, "Unable to parse Inference-Header-Content-Length, got: " + std::string(value));
-    return false;
-  }
-  if (error != std::errc() || parsed < 0 || static_cast<std::uint64_t>(parsed) > head.content_length) {
-    Refuse(400, "inference request header size should be in range (0, " + std::to_string(head.content_length) +
-                    "], got: " + std::string(value));
-    return false;
-  }
-  *json_size = static_cast<std::size_t>(parsed);
-  return true;
 }
 
 // The body is placed so that what follows its JSON, the first binary tensor, is aligned.
@@ -267,10 +258,12 @@ void HttpConnection::Refuse(int status, std::string_view text) {
   CloseAfterResponse();
 }
 
-// Closing with unread bytes would make the kernel reset the connection and take the response from the peer.
+// Closing with unread bytes would make the kernel reset the connection and take the response from
+// the peer.
 void HttpConnection::CloseAfterResponse() {
   if (lost()) return;
-  const bool request_complete = state_ == State::kExecuting || (state_ == State::kDelegated && framer_.done());
+  const bool request_complete =
+      state_ == State::kExecuting || (state_ == State::kDelegated && framer_.done());
   state_ = State::kClosing;
   if (request_complete && ahead_.empty()) return transport_->Close();
   ahead_.clear();
@@ -317,7 +310,9 @@ void HttpConnection::SetPaused(PauseReason reason, bool paused) {
   }
 }
 
-void HttpConnection::SetDeadline(std::int64_t delay_ns) { deadline_ns_ = shared_->clock->NowNs() + delay_ns; }
+void HttpConnection::SetDeadline(std::int64_t delay_ns) {
+  deadline_ns_ = shared_->clock->NowNs() + delay_ns;
+}
 
 void HttpConnection::SetBodyDeadline() {
   SetDeadline(shared_->options.body_timeout_ns);

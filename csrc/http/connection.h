@@ -1,4 +1,5 @@
-// One HTTP connection as a state machine without sockets and without Python: bytes in, actions out (HttpTransport).
+// One HTTP connection as a state machine without sockets and without Python: bytes in, actions out
+// (HttpTransport).
 //
 //            +--------------------- response ended, keep-alive ----------------------+
 //            v                                                                       |
@@ -7,7 +8,8 @@
 //            +--- Upgrade, CONNECT, broken chunks -> kDetached (aiohttp until it closes)
 //            +--- refused, last response sent ------> kClosing ---> closed
 //
-// The next request is looked at only when the response before it has ended; what a client sends ahead waits in `ahead_`.
+// The next request is looked at only when the response before it has ended; what a client sends
+// ahead waits in `ahead_`.
 #pragma once
 
 #include <cstddef>
@@ -47,7 +49,8 @@ struct HttpShared {
   HttpOptions options;
   const Clock* clock = nullptr;
   InferStarter* starter = nullptr;
-  std::unique_ptr<std::byte[]> scratch;  // where bytes are received that have no place of their own yet
+  std::unique_ptr<std::byte[]>
+      scratch;  // where bytes are received that have no place of their own yet
   bool draining = false;
 };
 
@@ -72,7 +75,8 @@ class HttpConnection : public ReplyTarget, public std::enable_shared_from_this<H
 
   // Ends what takes too long. Called by the loop's coarse timer.
   void OnTick(std::int64_t now_ns);
-  // Closes the connection if no request is in progress; else its response will say `Connection: close`.
+  // Closes the connection if no request is in progress; else its response will say `Connection:
+  // close`.
   void OnDrain();
   // No request has begun.
   bool idle() const { return state_ == State::kHead && ahead_.empty(); }
@@ -86,7 +90,6 @@ class HttpConnection : public ReplyTarget, public std::enable_shared_from_this<H
   std::size_t Process(std::span<const std::byte> bytes);
   std::size_t BeginRequest(std::span<const std::byte> bytes, std::size_t head_size);
   std::size_t BeginInfer(const HttpHead& head, std::span<const std::byte> rest, RequestPtr request);
-  bool ParseJsonSize(const HttpHead& head, std::size_t* json_size);
   bool AllocateBody(std::size_t size);
   void StartInfer();
   void BeginDelegated(const HttpHead& head, std::span<const std::byte> head_bytes);
@@ -106,7 +109,7 @@ class HttpConnection : public ReplyTarget, public std::enable_shared_from_this<H
   HttpTransport* transport_;  // null after OnLost
   State state_ = State::kHead;
   std::uint8_t pause_reasons_ = 0;
-  bool processing_ = false;     // inside ProcessAhead's loop
+  bool processing_ = false;             // inside ProcessAhead's loop
   std::int64_t deadline_ns_ = 0;        // 0: none
   std::int64_t stall_deadline_ns_ = 0;  // of a reader that stalls; 0: none
 
@@ -118,13 +121,13 @@ class HttpConnection : public ReplyTarget, public std::enable_shared_from_this<H
   // The request in progress.
   bool keep_alive_ = true;
   int minor_version_ = 1;
-  std::int64_t body_limit_ns_ = 0;      // when the whole body must have come
-  RequestPtr request_;                  // kBody, kExecuting
-  BufferView body_;                     // kBody
-  std::size_t body_received_ = 0;       // kBody
-  std::size_t json_size_ = 0;           // kBody
-  HttpBodyFramer framer_;               // kDelegated
-  bool response_ended_ = false;         // kDelegated
+  std::int64_t body_limit_ns_ = 0;  // when the whole body must have come
+  RequestPtr request_;              // kBody, kExecuting
+  BufferView body_;                 // kBody
+  std::size_t body_received_ = 0;   // kBody
+  std::size_t json_size_ = 0;       // kBody
+  HttpBodyFramer framer_;           // kDelegated
+  bool response_ended_ = false;     // kDelegated
 };
 
 }  // namespace fastserve

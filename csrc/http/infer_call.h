@@ -1,8 +1,11 @@
-// One infer request between a front end's bytes and the core: what goes in, and the reply that comes back to the event loop.
+// One infer request between a front end's bytes and the core: what goes in, and the reply that
+// comes back to the event loop.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "base/status.h"
@@ -23,6 +26,11 @@ struct InferReply {
 InferReply ErrorReply(const Status& status);
 InferReply ErrorReply(int http_status, std::string_view message);
 
+// How many of the first bytes of a body are JSON: the value of Inference-Header-Content-Length, or
+// all when it is absent. Errors: InvalidArgument with Triton's texts when it is no number or not
+// within the body.
+Result<std::size_t> InferJsonSize(std::optional<std::string_view> header, std::uint64_t body_size);
+
 // Who waits for a reply. Called on the event loop's thread.
 class ReplyTarget {
  public:
@@ -38,7 +46,8 @@ struct InferCall {
   std::shared_ptr<ReplyTarget> target;
 };
 
-// Takes calls; answers each exactly once through its target, later, never inside Start. Event loop thread only.
+// Takes calls; answers each exactly once through its target, later, never inside Start. Event loop
+// thread only.
 class InferStarter {
  public:
   virtual ~InferStarter() = default;

@@ -24,7 +24,8 @@ class ReplySink : public ResponseSink {
  private:
   InferReply BuildReply(const InferRequest& request, const InferResponse& response) const {
     if (decoupled_) {
-      return ErrorReply(Status::Unsupported("HTTP end point doesn't support models with decoupled transaction policy"));
+      return ErrorReply(Status::Unsupported(
+          "HTTP end point doesn't support models with decoupled transaction policy"));
     }
     if (!response.status.ok()) return ErrorReply(response.status);
     InferReply reply;
@@ -39,7 +40,8 @@ class ReplySink : public ResponseSink {
 
 }  // namespace
 
-InferRunner::InferRunner(std::shared_ptr<Engine> engine, InferJsonLimits limits, std::function<void()> schedule)
+InferRunner::InferRunner(std::shared_ptr<Engine> engine, InferJsonLimits limits,
+                         std::function<void()> schedule)
     : engine_(std::move(engine)),
       limits_(limits),
       schedule_(std::move(schedule)),

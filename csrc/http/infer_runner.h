@@ -1,5 +1,6 @@
-// Runs the infer calls of one event loop: parses and submits all of a loop turn together, then lends the loop's thread to
-// the cheap models among them, so that their batches form over all connections and need no thread switch.
+// Runs the infer calls of one event loop: parses and submits all of a loop turn together, then
+// lends the loop's thread to the cheap models among them, so that their batches form over all
+// connections and need no thread switch.
 #pragma once
 
 #include <functional>
@@ -16,12 +17,13 @@ namespace fastserve {
 class InferRunner : public InferStarter {
  public:
   // `schedule` asks the event loop to call Run soon; called once for all calls of a turn.
-  InferRunner(std::shared_ptr<Engine> engine, InferJsonLimits limits, std::function<void()> schedule);
+  InferRunner(std::shared_ptr<Engine> engine, InferJsonLimits limits,
+              std::function<void()> schedule);
   ~InferRunner() override;
 
   void Start(InferCall call) override;
-  // Parses, submits and executes. Touches nothing of the event loop, so the caller releases its global lock meanwhile; calls
-  // queue()->Deliver() afterwards.
+  // Parses, submits and executes. Touches nothing of the event loop, so the caller releases its
+  // global lock meanwhile; calls queue()->Deliver() afterwards.
   void Run();
 
   const std::shared_ptr<CompletionQueue>& queue() const { return queue_; }

@@ -48,7 +48,8 @@ bool ParseVersion(std::string_view text, std::int64_t* version) {
 // A coding other than these would be applied to the response (see python/fastserve/http/infer.py).
 bool AcceptsCompression(std::string_view accept_encoding) {
   return !accept_encoding.empty() &&
-         (HasToken(accept_encoding, "gzip") || HasToken(accept_encoding, "deflate") || HasToken(accept_encoding, "*"));
+         (HasToken(accept_encoding, "gzip") || HasToken(accept_encoding, "deflate") ||
+          HasToken(accept_encoding, "*"));
 }
 
 }  // namespace
@@ -69,7 +70,8 @@ bool ParseInferTarget(std::string_view target, InferTarget* result) {
 }
 
 bool IsPlainInfer(const HttpHead& head) {
-  return head.method == "POST" && head.has_content_length && !head.has_expect && !head.has_upgrade &&
+  return head.method == "POST" && head.has_content_length && !head.has_expect &&
+         !head.has_upgrade &&
          (head.content_encoding.empty() || EqualsIgnoreCase(head.content_encoding, "identity")) &&
          !AcceptsCompression(head.accept_encoding);
 }

@@ -1,4 +1,5 @@
-// Which requests are plain infer requests: the path, and the fields that would need more than the core does.
+// Which requests are plain infer requests: the path, and the fields that would need more than the
+// core does.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +15,13 @@ struct InferTarget {
   std::int64_t model_version = -1;  // -1: none was named
 };
 
-// /v2/models/NAME[/versions/VERSION]/infer, with or without a query. NAME is percent-decoded. False for every other path,
-// and for a version that no model can have: aiohttp's route then says what is wrong.
+// /v2/models/NAME[/versions/VERSION]/infer, with or without a query. NAME is percent-decoded. False
+// for every other path, and for a version that no model can have: aiohttp's route then says what is
+// wrong.
 bool ParseInferTarget(std::string_view target, InferTarget* result);
 
-// True when the core alone can answer: POST with one Content-Length, no Expect, no content coding in either direction.
+// True when the core alone can answer: POST with one Content-Length, no Expect, no content coding
+// in either direction.
 bool IsPlainInfer(const HttpHead& head);
 
 }  // namespace fastserve

@@ -4,18 +4,30 @@ namespace fastserve {
 
 std::string_view HttpReason(int status) {
   switch (status) {
-    case 200: return "OK";
-    case 400: return "Bad Request";
-    case 404: return "Not Found";
-    case 408: return "Request Timeout";
-    case 413: return "Content Too Large";
-    case 414: return "URI Too Long";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 503: return "Service Unavailable";
-    case 505: return "HTTP Version Not Supported";
-    default: return "Unknown";
+    case 200:
+      return "OK";
+    case 400:
+      return "Bad Request";
+    case 404:
+      return "Not Found";
+    case 408:
+      return "Request Timeout";
+    case 413:
+      return "Content Too Large";
+    case 414:
+      return "URI Too Long";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 503:
+      return "Service Unavailable";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "Unknown";
   }
 }
 
@@ -23,7 +35,10 @@ std::string BuildResponseHead(const ResponseHead& head) {
   std::string text;
   constexpr std::size_t kTypicalSize = 192;
   text.reserve(kTypicalSize);
-  text.append("HTTP/1.1 ").append(std::to_string(head.status)).append(" ").append(HttpReason(head.status));
+  text.append("HTTP/1.1 ")
+      .append(std::to_string(head.status))
+      .append(" ")
+      .append(HttpReason(head.status));
   if (head.json_size > 0) {
     text.append("\r\nContent-Type: application/octet-stream\r\nInference-Header-Content-Length: ");
     text.append(std::to_string(head.json_size));

@@ -10,7 +10,8 @@ namespace fastserve {
 struct ResponseHead {
   int status = 200;
   std::size_t content_length = 0;
-  // Size of the JSON part of a body that mixes JSON and binary tensors (Triton's extension_binary_data.md); 0: all JSON.
+  // Size of the JSON part of a body that mixes JSON and binary tensors (Triton's
+  // extension_binary_data.md); 0: all JSON.
   std::size_t json_size = 0;
   bool keep_alive = true;
   int minor_version = 1;  // of the request

@@ -1,0 +1,63 @@
+"""Infer requests that the core does not receive itself: chunked, compressed, with Expect. The core
+answers them with the same function."""
+
+import asyncio
+
+from aiohttp import hdrs
+from aiohttp.web import BaseRequest, Response
+
+from fastserve.errors import InvalidArgumentError
+from fastserve.http.body import compress, read_decoded_body, response_coding
+from fastserve.http.context import Context
+from fastserve.http.router import MODEL, Parameters, route
+
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+_MAX_VERSION = 2**63 - 1
+
+Reply = tuple[int, int, list[bytes | memoryview]]
+
+
+def parse_version(version: str) -> int:
+    """-1 for "". The text is Triton's."""
+    if not version:
+        return -1
+    value = int(version) if len(version) < 20 else 0
+    if not 0 < value <= _MAX_VERSION:
+        raise InvalidArgumentError(
+            f"failed to get model version from specified version string '{version}', "
+            "version should be an integral value > 0"
+        )
+    return value
+
+
+async def _infer(context: Context, request: BaseRequest, parameters: Parameters) -> Response:
+    version = parse_version(parameters["version"])
+    body = await read_decoded_body(request, context.max_input_bytes)
+    answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def on_reply(status: int, json_size: int, pieces: list[bytes | memoryview]) -> None:
+        if not answered.done():
+            answered.set_result((status, json_size, pieces))
+
+    header_length = request.headers.get(_HEADER_LENGTH)
+    started = context.core_loop.infer(parameters["model"], version, body, header_length, on_reply)
+    try:
+        status, json_size, pieces = await answered
+    except asyncio.CancelledError:  # the client went away
+        started.cancel()
+        raise
+    return await _response(request, status, json_size, b"".join(pieces))
+
+
+async def _response(request: BaseRequest, status: int, json_size: int, body: bytes) -> Response:
+    headers = {hdrs.CONTENT_TYPE: "application/json"}
+    if json_size > 0:
+        headers = {hdrs.CONTENT_TYPE: "application/octet-stream", _HEADER_LENGTH: str(json_size)}
+    coding = response_coding(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
+    if coding and status == 200:
+        headers[hdrs.CONTENT_ENCODING] = coding
+        body = await compress(body, coding)
+    return Response(status=status, headers=headers, body=body)
+
+
+ROUTES = [route(MODEL + "/infer", POST=_infer)]

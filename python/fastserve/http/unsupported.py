@@ -1,0 +1,28 @@
+"""Endpoints of Triton that are known and not offered yet: 501 with a sentence that says which."""
+
+from aiohttp.web import BaseRequest, Response
+
+from fastserve.errors import UnsupportedError
+from fastserve.http.context import Context
+from fastserve.http.router import MODEL, Handler, Parameters, route
+
+
+def _refusal(feature: str) -> Handler:
+    async def refuse(_context: Context, _request: BaseRequest, _parameters: Parameters) -> Response:
+        raise UnsupportedError(f"{feature} is not offered by this server")
+
+    return refuse
+
+
+_SHARED_MEMORY = r"/v2/(?:system|cuda)sharedmemory"
+_memory = _refusal("client shared memory")
+_trace = _refusal("request tracing")
+_generate = _refusal("the generate extension")
+
+ROUTES = [
+    route(_SHARED_MEMORY + r"(?:/region/[^/]+)?/status", GET=_memory),
+    route(_SHARED_MEMORY + r"/region/[^/]+/register", POST=_memory),
+    route(_SHARED_MEMORY + r"(?:/region/[^/]+)?/unregister", POST=_memory),
+    route(r"(?:/v2/models/[^/]+|/v2)/trace/setting", GET=_trace, POST=_trace),
+    route(MODEL + "/generate(?:_stream)?", POST=_generate),
+]

@@ -1,0 +1,152 @@
+"""Every other endpoint: paths, methods, bodies, statuses."""
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from fastserve.http import MetricsFrontEnd
+from tests.python.http.conftest import TestControl, get, post
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v2", {"name": "triton", "version": "0", "extensions": []}),
+        ("/v2/models/m", {"name": "m", "versions": [""]}),
+        ("/v2/models/m/versions/3", {"name": "m", "versions": ["3"]}),
+        ("/v2/models/a%20b%C3%A9", {"name": "a bé", "versions": [""]}),
+        ("/v2/models/m/config", {"name": "m", "version": ""}),
+        ("/v2/models/m/versions/3/config", {"name": "m", "version": "3"}),
+        ("/v2/logging", {"log_info": True}),
+        ("/v2/repository/index", [{"name": "identity", "state": "READY", "ready_only": False}]),
+        ("/v2?a=b", {"name": "triton", "version": "0", "extensions": []}),
+    ],
+)
+async def test_get_answers_json(start: Any, connect: Any, path: str, expected: Any) -> None:
+    client = await connect(await start())
+    await client.send(get(path))
+    answer = await client.answer()
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("application/json")
+    assert answer.json() == expected
+
+
+@pytest.mark.parametrize("path", ["/v2/models/stats", "/v2/models/identity/stats", "/v2/models/identity/versions/1/stats"])
+async def test_statistics_are_the_cores(start: Any, connect: Any, path: str) -> None:
+    client = await connect(await start())
+    await client.send(get(path))
+    names = [model["name"] for model in (await client.answer()).json()["model_stats"]]
+    assert "identity" in names
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v2/health/live", 200),
+        ("/v2/health/ready", 200),
+        ("/v2/models/identity/ready", 200),
+        ("/v2/models/identity/versions/1/ready", 200),
+        ("/v2/models/identity/versions/2/ready", 400),
+        ("/v2/models/none/ready", 400),
+    ],
+)
+async def test_probes(start: Any, connect: Any, path: str, status: int) -> None:
+    client = await connect(await start())
+    await client.send(get(path))
+    assert (await client.answer()).status == status
+
+
+async def test_not_ready_is_a_400(start: Any, connect: Any, engine: Any) -> None:
+    client = await connect(await start())
+    engine.set_ready(False)
+    await client.send(get("/v2/health/ready"))
+    assert (await client.answer()).status == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/v2/", 404),
+        ("GET", "/v1/models", 404),
+        ("GET", "/v2/models/m/versions/abc", 404),
+        ("GET", "/v2/models//ready", 404),
+        ("POST", "/v2", 405),
+        ("HEAD", "/v2/health/live", 405),
+        ("DELETE", "/v2/models/m", 405),
+        ("GET", "/v2/models/m/infer", 405),
+        ("PUT", "/v2/logging", 405),
+        ("GET", "/v2/systemsharedmemory/status", 501),
+        ("POST", "/v2/cudasharedmemory/region/r/register", 501),
+        ("GET", "/v2/trace/setting", 501),
+        ("POST", "/v2/models/m/generate", 501),
+        ("POST", "/v2/models/m/generate_stream", 501),
+        ("POST", "/v2/repository/r/index", 501),
+        ("GET", "/v2/models/unknown", 404),
+        ("POST", "/v2/models/m/versions/0/infer", 400),
+    ],
+)
+async def test_errors_carry_their_status(start: Any, connect: Any, method: str, path: str, status: int) -> None:
+    client = await connect(await start())
+    await client.send(f"{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n".encode())
+    answer = await client.answer(head_request=method == "HEAD")
+    assert answer.status == status
+    if method != "HEAD":
+        assert list(answer.json()) == ["error"]
+    if path == "/v2/":
+        assert answer.json() == {"error": "Not Found"}
+
+
+async def test_load_and_unload_pass_their_parameters(start: Any, connect: Any) -> None:
+    front_end = await start()
+    client = await connect(front_end)
+    parameters = {"config": "{}", "file:1/model.onnx": "AAAA"}
+    await client.send(
+        post("/v2/repository/models/m/load", b""),
+        post("/v2/repository/models/a%2Fb/load", json.dumps({"parameters": parameters}).encode()),
+        b"POST /v2/repository/models/m/unload HTTP/1.1\r\nHost: h\r\n\r\n",
+    )
+    assert [(await client.answer()).status for _ in range(3)] == [200, 200, 200]
+    assert front_end.control.calls == [("load m", {}), ("load a/b", parameters), ("unload m", {})]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"[" * 100_000, b'{"ready": 1}', b"\xff"])
+async def test_malformed_administrative_bodies_are_refused(start: Any, connect: Any, body: bytes) -> None:
+    client = await connect(await start())
+    await client.send(post("/v2/repository/index", body))
+    answer = await client.answer()
+    assert answer.status == 400
+    assert "error" in answer.json()
+
+
+async def test_the_index_may_be_limited_to_ready_models(start: Any, connect: Any) -> None:
+    client = await connect(await start())
+    await client.send(post("/v2/repository/index", b'{"ready": true}'))
+    assert (await client.answer()).json()[0]["ready_only"] is True
+
+
+async def test_log_settings_are_updated(start: Any, connect: Any) -> None:
+    client = await connect(await start())
+    await client.send(post("/v2/logging", b'{"log_info": false}'))
+    assert (await client.answer()).json() == {"log_info": False}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/metrics", 200), ("GET", "/metrics/", 200), ("POST", "/metrics", 405), ("GET", "/", 404)],
+)
+async def test_metrics_page(engine: Any, method: str, path: str, status: int) -> None:
+    front_end = MetricsFrontEnd(TestControl(engine))
+    await front_end.start("127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{front_end.port}{path}"
+            async with session.request(method, url) as response:
+                assert response.status == status
+                if status == 200:
+                    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+                    assert await response.text() == "# HELP nothing\n"
+    finally:
+        await front_end.stop()
