@@ -1,6 +1,8 @@
 // Py_buffer <-> BufferView and Tensor -> numpy array.
 #include "bindings/python_buffer.h"
 
+#include <pybind11/stl.h>
+
 #include <memory>
 #include <string>
 #include <string_view>

@@ -1,0 +1,72 @@
+"""One server for the whole conformance suite, with a model for every data type, and the official
+clients of it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tritonclient.grpc as grpcclient
+import tritonclient.http as httpclient
+
+from tests.models.repository import write_repository
+from tests.python.conftest import IDENTITY_CONFIG, ServerProcess, write_model
+
+TYPES = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "fp16",
+    "FP32": "fp32",
+    "FP64": "fp64",
+    "BYTES": "bytes",
+    "BF16": "bf16",
+}
+_MODELS = ["add_sub_fp32", "add_sub_int32", "strings", "classifier", "nobatch", "dynamic", "scalar"]
+_SLOW = IDENTITY_CONFIG + 'parameters { key: "execute_delay_ms" value { string_value: "300" } }'
+
+
+@pytest.fixture(scope="package")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("models")
+    write_repository(directory, [*_MODELS, *(f"identity_{name}" for name in TYPES.values())])
+    write_model(directory, "slow", _SLOW)
+    write_model(directory, "echo")
+    return directory
+
+
+@pytest.fixture(scope="package")
+def server(repository: Path) -> Iterator[ServerProcess]:
+    process = ServerProcess(
+        [f"--model-repository={repository}", "--model-control-mode=explicit", "--load-model=*"]
+    )
+    try:
+        yield process.wait_started()
+        assert process.stop() == 0
+    finally:
+        process.kill()
+
+
+@pytest.fixture
+def http(server: ServerProcess) -> Iterator[httpclient.InferenceServerClient]:
+    with httpclient.InferenceServerClient(server.url("http"), concurrency=8) as client:
+        yield client
+
+
+@pytest.fixture
+def grpc(server: ServerProcess) -> Iterator[grpcclient.InferenceServerClient]:
+    with grpcclient.InferenceServerClient(server.url("grpc")) as client:
+        yield client
+
+
+@pytest.fixture(params=["http", "grpc"])
+def protocol(request: pytest.FixtureRequest) -> tuple:
+    """(client module, client): the test runs once per protocol."""
+    module = httpclient if request.param == "http" else grpcclient
+    return module, request.getfixturevalue(request.param)

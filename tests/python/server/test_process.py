@@ -1,0 +1,217 @@
+"""The server as a real process: start, drain, stop, and every way it refuses to start."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.python.conftest import IDENTITY_CONFIG, write_model
+
+SLOW_CONFIG = (
+    IDENTITY_CONFIG + 'parameters { key: "execute_delay_ms" value { string_value: "1500" } }'
+)
+BODY = json.dumps(
+    {"inputs": [{"name": "INPUT0", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}
+)
+
+
+def call(server, method: str, path: str, body: str | None = None, service: str = "http") -> tuple:
+    """(status, content type, body)"""
+    connection = http.client.HTTPConnection(server.url(service), timeout=30)
+    try:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        return response.status, response.getheader("Content-Type"), response.read().decode()
+    finally:
+        connection.close()
+
+
+def infer(server, model: str = "m") -> tuple:
+    return call(server, "POST", f"/v2/models/{model}/infer", BODY)
+
+
+def test_it_serves_says_where_and_stops_with_status_0(start_server, tmp_path):
+    write_model(tmp_path, "m")
+    server = start_server(f"--model-repository={tmp_path}").wait_started()
+    assert call(server, "GET", "/v2/health/ready")[0] == 200
+    assert json.loads(infer(server)[2])["outputs"][0]["data"] == [1, 2]
+    assert any("| m     | 1       | READY  |" in line for line in server.lines)
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_running_requests_end_and_new_ones_are_refused(
+    start_server, tmp_path, number
+):
+    write_model(tmp_path, "slow", SLOW_CONFIG)
+    server = start_server(f"--model-repository={tmp_path}").wait_started()
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(infer(server, "slow")))
+    thread.start()
+    wait_until_pending(server)
+    server.process.send_signal(number)
+    server.wait_line("Waiting for in-flight requests to complete: 1 in flight")
+    status, _, text = infer(server, "slow")
+    assert status == 503, text
+    thread.join()
+    assert answers[0][0] == 200
+    assert server.wait_exit() == 0
+
+
+def wait_until_pending(server) -> None:
+    """Until the core has a request; each look is a request to the metrics port."""
+    while True:
+        _, _, text = call(server, "GET", "/metrics", service="metrics")
+        families = text_string_to_metric_families(text)
+        pending = [
+            s.value
+            for f in families
+            for s in f.samples
+            if s.name == "nv_inference_pending_request_count"
+        ]
+        statistics = json.loads(call(server, "GET", "/v2/models/stats")[2])["model_stats"][0]
+        if sum(pending) or statistics["inference_stats"]["queue"]["count"]:
+            return
+
+
+def test_a_second_signal_ends_the_process_at_once(start_server, tmp_path):
+    write_model(tmp_path, "slow", SLOW_CONFIG.replace("1500", "60000"))
+    server = start_server(f"--model-repository={tmp_path}", "--exit-timeout-secs=60").wait_started()
+
+    def ask() -> None:
+        with pytest.raises((OSError, http.client.HTTPException)):
+            infer(server, "slow")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_line("Waiting for in-flight requests")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.wait_exit() == 1
+    thread.join()
+
+
+@pytest.mark.parametrize("flag", ["http-port", "grpc-port", "metrics-port"])
+def test_a_port_in_use_is_one_clear_line_and_a_failure(start_server, tmp_path, flag):
+    write_model(tmp_path, "m")
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = start_server(f"--model-repository={tmp_path}", f"--{flag}={port}")
+        assert server.wait_exit() == 1
+    errors = [line for line in server.lines if line.startswith("E")]
+    assert len(errors) == 1
+    assert "failed to start" in errors[0]
+    assert str(port) in errors[0]
+
+
+def test_a_missing_repository_is_one_clear_line_and_a_failure(start_server, tmp_path):
+    server = start_server(f"--model-repository={tmp_path}/none")
+    assert server.wait_exit() == 1
+    (line,) = server.lines
+    assert "none is not a directory" in line
+
+
+def test_a_broken_model_ends_the_start_unless_told_otherwise(start_server, tmp_path):
+    write_model(tmp_path, "good")
+    write_model(tmp_path, "bad", "max_batch_size: [")
+    server = start_server(f"--model-repository={tmp_path}")
+    assert server.wait_exit() == 1
+    assert any("config.pbtxt:1:" in line for line in server.lines)
+    assert any("failed to load all models" in line for line in server.lines)
+
+    server = start_server(f"--model-repository={tmp_path}", "--exit-on-error=false").wait_started()
+    assert call(server, "GET", "/v2/health/ready")[0] != 200
+    assert call(server, "GET", "/v2/health/live")[0] == 200
+    assert infer(server, "good")[0] == 200
+    assert server.stop() == 0
+
+    server = start_server(
+        f"--model-repository={tmp_path}", "--exit-on-error=false", "--strict-readiness=false"
+    ).wait_started()
+    assert call(server, "GET", "/v2/health/ready")[0] == 200
+
+
+def test_a_bad_flag_is_told_before_anything_starts(start_server, tmp_path):
+    server = start_server(f"--model-repository={tmp_path}", "--http-prot=1")
+    assert server.wait_exit() == 1
+    assert server.lines == ['Bad option: "--http-prot".', "Unknown flag. Did you mean --http-port?"]
+
+
+def test_services_can_be_switched_off(start_server, tmp_path):
+    write_model(tmp_path, "m")
+    server = start_server(
+        f"--model-repository={tmp_path}", "--allow-grpc=false", "--allow-metrics=false"
+    ).wait_started(1)
+    assert set(server.ports) == {"http"}
+    assert infer(server)[0] == 200
+
+
+def test_the_log_goes_to_a_file_in_the_format_asked_for(start_server, tmp_path):
+    write_model(tmp_path / "models", "m")
+    log_file = tmp_path / "log"
+    server = start_server(
+        f"--model-repository={tmp_path / 'models'}",
+        f"--log-file={log_file}",
+        "--log-format=ISO8601",
+    )
+    while not (log_file.exists() and "Started Metrics Service" in log_file.read_text()):
+        assert server.process.poll() is None
+    assert server.stop() == 0
+    assert server.lines == []
+    assert "T" in log_file.read_text().split()[0]
+
+
+def test_the_metrics_page_is_prometheus_text_with_tritons_families(start_server, tmp_path):
+    write_model(tmp_path, "m")
+    server = start_server(f"--model-repository={tmp_path}").wait_started()
+    assert infer(server)[0] == 200
+    status, content_type, text = call(server, "GET", "/metrics", service="metrics")
+    assert status == 200
+    assert content_type == "text/plain; charset=utf-8"
+    samples = {s.name: s for f in text_string_to_metric_families(text) for s in f.samples}
+    for name in (
+        "nv_inference_count",
+        "nv_cpu_utilization",
+        "nv_cpu_memory_total_bytes",
+        "nv_cpu_memory_used_bytes",
+        "nv_pinned_memory_pool_total_bytes",
+        "process_resident_memory_bytes",
+    ):
+        assert name in samples, name
+    assert 0 <= samples["nv_cpu_utilization"].value <= 1
+    assert samples["nv_cpu_memory_used_bytes"].value < samples["nv_cpu_memory_total_bytes"].value
+
+
+def test_an_idle_server_uses_no_cpu(start_server, tmp_path):
+    write_model(tmp_path, "m")
+    server = start_server(f"--model-repository={tmp_path}").wait_started()
+    assert infer(server)[0] == 200
+
+    def ticks() -> int:
+        fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = ticks()
+    threading.Event().wait(2.0)  # the time that is measured, not a wait for something
+    assert (ticks() - before) / os.sysconf("SC_CLK_TCK") <= 0.04
+
+
+def test_the_scheduler_can_be_held_until_requests_are_queued(start_server, tmp_path):
+    write_model(tmp_path, "m", IDENTITY_CONFIG + "dynamic_batching { }")
+    environment = {**os.environ, "TRITONSERVER_DELAY_SCHEDULER": "4"}
+    server = start_server(f"--model-repository={tmp_path}", environment=environment).wait_started()
+    threads = [threading.Thread(target=infer, args=(server,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (statistics,) = json.loads(call(server, "GET", "/v2/models/m/stats")[2])["model_stats"]
+    assert (statistics["inference_count"], statistics["execution_count"]) == (4, 1)
