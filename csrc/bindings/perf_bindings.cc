@@ -139,6 +139,7 @@ void BindGenerator(py::module_& module) {
   };
   py::class_<LoadGenerator>(module, "LoadGenerator", "Sending threads against one server.")
       .def_static("start", start, py::arg("options"), "Connects and starts to send.")
+      .def_property_readonly("beginning", &LoadGenerator::beginning)
       .def("snapshot", &LoadGenerator::Snapshot)
       .def("errors", &LoadGenerator::Errors, "Texts of failures and their number.")
       .def_property_readonly("finished", &LoadGenerator::finished)

@@ -83,6 +83,7 @@ Result<std::unique_ptr<LoadGenerator>> LoadGenerator::Start(const LoadOptions& o
   FASTSERVE_ASSIGN_OR_RETURN(const SocketAddress address,
                              FindListeningAddress(options.host, options.port));
   std::unique_ptr<LoadGenerator> generator(new LoadGenerator);
+  generator->beginning_.time_ns = MonotonicNs();
   const bool few = options.max_requests > 0 && options.max_requests < options.threads;
   const int threads = few ? 1 : std::min(options.threads, options.concurrency);
   for (int i = 0; i < threads; ++i) {

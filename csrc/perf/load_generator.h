@@ -22,6 +22,8 @@ class LoadGenerator {
   // sense.
   static Result<std::unique_ptr<LoadGenerator>> Start(const LoadOptions& options);
 
+  // The beginning: all counts zero.
+  const LoadSnapshot& beginning() const { return beginning_; }
   // Counts since the start; windows are differences (LoadSnapshot::Since). Does not block.
   LoadSnapshot Snapshot() const;
   // Texts of failures and their number.
@@ -36,6 +38,7 @@ class LoadGenerator {
   LoadGenerator() = default;
 
   ErrorLog errors_;
+  LoadSnapshot beginning_;
   std::vector<std::unique_ptr<LoadLoop>> loops_;
 };
 

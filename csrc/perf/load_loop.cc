@@ -32,6 +32,13 @@ Status Watch(int epoll_fd, int fd, std::uint64_t token) {
   return Status::Unavailable("epoll_ctl: " + ErrnoText(errno));
 }
 
+// Processor time of a thread; 0 when it has just ended.
+std::int64_t CpuNs(clockid_t clock) {
+  timespec used{};
+  if (clock_gettime(clock, &used) != 0) return 0;
+  return used.tv_sec * kNsPerSecond + used.tv_nsec;
+}
+
 }  // namespace
 
 LoadLoop::LoadLoop(LoadOptions options, const SocketAddress& address, ErrorLog& errors)
@@ -49,6 +56,7 @@ LoadLoop::~LoadLoop() {
 Status LoadLoop::Start() {
   FASTSERVE_RETURN_IF_ERROR(Prepare());
   thread_ = std::thread([this] { Run(); });
+  native_handle_ = thread_.native_handle();
   return Status::Ok();
 }
 
@@ -86,14 +94,13 @@ void LoadLoop::Join() {
 
 void LoadLoop::AddTo(LoadSnapshot* snapshot) const {
   recorder_.AddTo(snapshot);
-  snapshot->overdue +=
-      schedule_.Overdue(next_send_ns_.load(std::memory_order_relaxed), MonotonicNs());
+  const std::int64_t next_ns = next_send_ns_.load(std::memory_order_relaxed);
+  snapshot->overdue += schedule_.Overdue(next_ns, MonotonicNs());
   clockid_t clock = 0;
-  timespec used{};
-  auto& thread = const_cast<std::thread&>(thread_);
-  if (thread.joinable() && pthread_getcpuclockid(thread.native_handle(), &clock) == 0 &&
-      clock_gettime(clock, &used) == 0) {
-    snapshot->cpu_ns += used.tv_sec * kNsPerSecond + used.tv_nsec;
+  if (finished()) {
+    snapshot->cpu_ns += final_cpu_ns_.load(std::memory_order_relaxed);
+  } else if (pthread_getcpuclockid(native_handle_, &clock) == 0) {
+    snapshot->cpu_ns += CpuNs(clock);
   }
 }
 
@@ -124,6 +131,7 @@ void LoadLoop::Run() {
   });
   recorder_.SetInFlight(0);
   next_send_ns_.store(kNever, std::memory_order_relaxed);
+  final_cpu_ns_.store(CpuNs(CLOCK_THREAD_CPUTIME_ID), std::memory_order_relaxed);
   // Release: pairs with finished(); the last counts are visible to who sees it.
   finished_.store(true, std::memory_order_release);
 }

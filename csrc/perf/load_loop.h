@@ -92,7 +92,9 @@ class LoadLoop : private ConnectionOwner {
   std::atomic<bool> stopping_{false};
   std::atomic<std::int64_t> give_up_ns_{kNever};
   std::atomic<bool> finished_{false};
+  std::atomic<std::int64_t> final_cpu_ns_{0};  // written before finished_
   std::thread thread_;
+  std::thread::native_handle_type native_handle_{};
 };
 
 }  // namespace fastserve::perf

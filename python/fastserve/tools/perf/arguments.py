@@ -78,7 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-u", "--url", help="host:port; default localhost:8000 (gRPC: 8001)")
     parser.add_argument("-H", "--header", type=_header, action="append", default=[])
-    parser.add_argument("-v", "--verbose", action="store_true", help="one line to each window")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="also where the server spends time"
+    )
     _add_load(parser.add_argument_group("load"))
     _add_data(parser.add_argument_group("data"))
     _add_measuring(parser.add_argument_group("measuring"))

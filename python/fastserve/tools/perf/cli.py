@@ -22,7 +22,7 @@ class Run:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._progress = ProgressLine()
+        self._progress = ProgressLine(settings.verbose)
         self.levels: list[Level] = []
 
     def measure(self) -> None:

@@ -102,7 +102,7 @@ class LevelMeasurement:
 
     def _measure(self) -> bool:
         if self._measuring.request_count > 0:
-            self._window(float("inf"))
+            self._window(float("inf"), self._generator.beginning)
             return True
         begin = self._generator.snapshot()
         self._wait(begin, self._measuring.warmup_s)
@@ -112,10 +112,10 @@ class LevelMeasurement:
                 break
         return self._stable()
 
-    def _window(self, seconds: float) -> None:
+    def _window(self, seconds: float, begin: "_core.LoadSnapshot | None" = None) -> None:
         if not self._times:
             self._times.append(self._server_times())
-        begin = self._generator.snapshot()
+        begin = begin or self._generator.snapshot()
         try:
             self._wait(begin, seconds)
         finally:  # an interrupted window counts as far as it came

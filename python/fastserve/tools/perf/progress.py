@@ -10,15 +10,20 @@ REFRESH_S = 0.5
 
 
 class ProgressLine:
-    """Rewrites one line of a terminal; says nothing when the stream is none."""
+    """Rewrites one line of a terminal; elsewhere it says nothing, or (verbose) one line a level."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, verbose: bool = False, stream: TextIO = sys.stderr) -> None:
+        self._verbose = verbose
         self._stream = stream
         self._enabled = stream.isatty()
         self._last = 0.0
         self._width = 0
+        self._said = ""
 
     def update(self, label: str, begin: "_core.LoadSnapshot", now: "_core.LoadSnapshot") -> None:
+        if self._verbose and not self._enabled and self._said != label:
+            self._said = label
+            print(f"measuring {label}", file=self._stream, flush=True)
         if not self._enabled or time.monotonic() - self._last < REFRESH_S:
             return
         self._last = time.monotonic()
