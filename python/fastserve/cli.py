@@ -4,14 +4,14 @@ in options.py.
 Forms as Triton's: --flag=value and --flag value; a bool is true/on/1 or false/off/0.
 """
 
-import difflib
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, Field, fields
+from dataclasses import Field, fields
 from functools import lru_cache
 from typing import Any
 
-from fastserve.options import FlagSpec, Options
+from fastserve.flags import FlagSpec, check_value, default_of
+from fastserve.options import Options
 
 USAGE = "Usage: python -m fastserve --model-repository DIR [flags]"
 
@@ -33,10 +33,6 @@ def flag_fields() -> dict[str, "Field[Any]"]:
             for name in (item.name.replace("_", "-"), *item.metadata["flag"].aliases):
                 table[name] = item
     return table
-
-
-def _default(item: "Field[Any]") -> Any:
-    return item.default if item.default is not MISSING else []
 
 
 def _parse_bool(text: str) -> bool:
@@ -81,22 +77,6 @@ def _converter(item: "Field[Any]") -> Callable[[str], Any]:
     return by_type.get(item.type, str)
 
 
-def _check_range(spec: FlagSpec, value: Any, text: str) -> None:
-    if spec.choices and text not in spec.choices:
-        raise ValueError(f"'{text}' is not one of {', '.join(spec.choices)}")
-    if spec.minimum is not None and value < spec.minimum:
-        raise ValueError(f"{value} is too small; at least {spec.minimum} is needed")
-    if spec.maximum is not None and value > spec.maximum:
-        raise ValueError(f"{value} is too large; at most {spec.maximum} is allowed")
-
-
-def _check_offered(spec: FlagSpec, value: Any, default: Any, text: str) -> None:
-    if spec.unsupported and value != default:
-        raise ValueError(f"Unsupported: {spec.unsupported}")
-    if text in spec.unsupported_values:
-        raise ValueError(f"Unsupported: {spec.unsupported_values[text]}")
-
-
 def _apply(options: Options, flag: str, text: str | None) -> None:
     """Sets the flag's field. BadOptionError says what is wrong with the value."""
     item = flag_fields()[flag]
@@ -109,21 +89,22 @@ def _apply(options: Options, flag: str, text: str | None) -> None:
             return
         assert text is not None
         value = _converter(item)(text)
-        _check_range(spec, value, text)
-        if spec.choices == ("OFF", "TIMESTAMPS", "TENSORS") and text == "OFF":
+        if text == "OFF" and item.name == "trace_level":
             return
-        _check_offered(spec, value, _default(item), text)
+        check_value(item, value)
     except ValueError as error:
         raise _bad(flag, str(error)) from None
     if isinstance(getattr(options, item.name), list):
         getattr(options, item.name).append(value)
     else:
         setattr(options, item.name, value)
-    if spec.no_effect and value != _default(item):
+    if spec.no_effect and value != default_of(item):
         options.warnings.append(f"--{flag} has no effect: {spec.no_effect}")
 
 
 def _unknown(flag: str) -> BadOptionError:
+    import difflib  # only a mistake needs it
+
     near = difflib.get_close_matches(flag, flag_fields(), n=1, cutoff=0.5)
     hint = f"Did you mean --{near[0]}?" if near else "See --help for all flags."
     return _bad(flag, f"Unknown flag. {hint}")
@@ -227,7 +208,7 @@ def _type_text(item: "Field[Any]") -> str:
 
 
 def _default_text(item: "Field[Any]") -> str:
-    default = _default(item)
+    default = default_of(item)
     if isinstance(default, bool):
         return "true" if default else "false"
     return "" if default == [] else str(default)

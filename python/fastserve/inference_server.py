@@ -22,6 +22,7 @@ import numpy as np
 from fastserve import _core
 from fastserve.control.assembly import build_core
 from fastserve.errors import InternalError
+from fastserve.flags import check_value
 from fastserve.metrics import MetricsPage
 from fastserve.options import Options
 from fastserve.tensors import from_core, to_core
@@ -106,10 +107,7 @@ class InferenceServer:
     def __init__(self, model_repository: str | Path | Sequence[str | Path], **flags: Any) -> None:
         if isinstance(model_repository, str | Path):
             model_repository = [model_repository]
-        known = {item.name for item in fields(Options) if "flag" in item.metadata}
-        unknown = sorted(set(flags) - known)
-        if unknown:
-            raise TypeError(f"unknown flag {unknown[0]!r}; see python -m fastserve --help")
+        _check_flags(flags)
         self._options = Options(model_repository=[str(path) for path in model_repository], **flags)
         self._core = build_core(self._options)
         self._metrics = MetricsPage(self._core.engine.metrics_text, self._options)
@@ -211,6 +209,18 @@ class InferenceServer:
     def add_collector(self, collector: Any) -> None:
         """Adds a prometheus-client collector of this program to the metrics text."""
         self._metrics.add_collector(collector)
+
+
+def _check_flags(flags: dict[str, Any]) -> None:
+    """TypeError for a name that is no flag, ValueError for a value the flag does not take."""
+    known = {item.name: item for item in fields(Options) if "flag" in item.metadata}
+    for name, value in flags.items():
+        if name not in known:
+            raise TypeError(f"unknown flag {name!r}; see python -m fastserve --help")
+        try:
+            check_value(known[name], value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
 
 def _wait(operation: Coroutine[Any, Any, T]) -> T:

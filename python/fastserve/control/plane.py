@@ -84,8 +84,13 @@ class ControlPlane:
         return self._published(name, version)[0]
 
     async def model_statistics(self, name: str = "", version: str = "") -> str:
-        """The statistics extension's answer as JSON text."""
-        return str(self._engine.statistics_json(name, parse_version(version)))
+        """The statistics extension's answer as JSON text; that of all models is made off the
+        loop.
+        """
+        number = parse_version(version)
+        if name:
+            return str(self._engine.statistics_json(name, number))
+        return str(await asyncio.to_thread(self._engine.statistics_json, "", number))
 
     def _published(self, name: str, version: str) -> tuple[ModelConfig, list[int]]:
         # The engine knows what is published, and raises with Triton's texts.

@@ -199,6 +199,8 @@ def test_an_unknown_argument_is_a_type_error(server, tmp_path):
         server.infer("echo", {}, wrong=1)
     with pytest.raises(TypeError, match="'wrong_flag'"):
         fastserve.InferenceServer(tmp_path, wrong_flag=1)
+    with pytest.raises(ValueError, match="model_control_mode: Unsupported: polling"):
+        fastserve.InferenceServer(tmp_path, model_control_mode="poll")
 
 
 def test_a_closed_server_refuses_requests(tmp_path):
