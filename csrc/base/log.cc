@@ -22,7 +22,8 @@ class LogTarget {
   Status Open(const std::string& path) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     if (path.empty()) {
-      if (file_fd_ >= 0) dup3(STDERR_FILENO, file_fd_, O_CLOEXEC);
+      // The file stays open, unused: a writer may be about to write to it.
+      fd_.store(STDERR_FILENO, std::memory_order_release);
       return Status::Ok();
     }
     const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
@@ -47,13 +48,13 @@ class LogTarget {
 
  private:
   void Use(int fd) REQUIRES(mutex_) {
-    if (file_fd_ >= 0) {
+    if (file_fd_ < 0) {
+      file_fd_ = fd;
+    } else {
       dup3(fd, file_fd_, O_CLOEXEC);
       close(fd);
-      return;
     }
-    file_fd_ = fd;
-    fd_.store(fd, std::memory_order_release);
+    fd_.store(file_fd_, std::memory_order_release);
   }
 
   Mutex mutex_;

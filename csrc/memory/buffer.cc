@@ -35,7 +35,7 @@ std::size_t RoundUp(std::size_t size) {
 }  // namespace
 
 BufferPtr AllocateHostBuffer(std::size_t size) {
-  if (size > SIZE_MAX - kBufferAlignment) return nullptr;
+  if (size > PTRDIFF_MAX - kBufferAlignment) return nullptr;  // no object is larger
   auto* data = static_cast<std::byte*>(std::aligned_alloc(kBufferAlignment, RoundUp(size)));
   if (data == nullptr) return nullptr;
   return std::make_shared<HostBuffer>(data, size);
