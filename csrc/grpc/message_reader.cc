@@ -11,6 +11,7 @@ namespace {
 
 // Beyond this many bytes without a raw tensor in sight, alignment is not looked for any more.
 constexpr std::size_t kAlignSearchBytes = 64 * 1024;
+constexpr std::size_t kAlignStepBytes = 1024;
 
 GrpcStatus TooLarge(std::uint64_t size, std::uint64_t limit) {
   return {GrpcStatusCode::kResourceExhausted, "SERVER: Received message larger than max (" + std::to_string(size) +
@@ -95,11 +96,21 @@ GrpcStatus MessageReader::Append(std::span<const std::byte> chunk) {
   }
   if (arrived_ == 0) AlignTensor(chunk);
   if (!EnsureCapacity(arrived_ + chunk.size())) return OutOfMemory(declared_);
+  if (!aligned_ && arrived_ > 0) {
+    // The beginning came in small chunks: with a little more of it the tensor's place may be known.
+    const std::size_t beginning = std::min(chunk.size(), kAlignStepBytes);
+    CopyIn(chunk.first(beginning));
+    AlignTensor({buffer_->data() + shift_, arrived_});
+    chunk = chunk.subspan(beginning);
+  }
+  CopyIn(chunk);
+  return {};
+}
+
+void MessageReader::CopyIn(std::span<const std::byte> chunk) {
   if (!chunk.empty()) std::memcpy(buffer_->data() + shift_ + arrived_, chunk.data(), chunk.size());
   arrived_ += chunk.size();
   CountCopiedBytes(chunk.size());
-  if (!aligned_ && arrived_ < declared_) AlignTensor({buffer_->data() + shift_, arrived_});
-  return {};
 }
 
 // Chooses shift_ as soon as the place of the first raw tensor is known. What arrived before (a little) is moved.
@@ -114,6 +125,7 @@ void MessageReader::AlignTensor(std::span<const std::byte> known) {
   const std::size_t shift = (kBufferAlignment - *offset % kBufferAlignment) % kBufferAlignment;
   if (buffer_ != nullptr && shift != shift_) {
     std::memmove(buffer_->data() + shift, buffer_->data() + shift_, arrived_);
+    CountCopiedBytes(arrived_);
   }
   shift_ = shift;
 }

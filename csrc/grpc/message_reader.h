@@ -60,6 +60,7 @@ class MessageReader {
   bool ReadPrefix(std::span<const std::byte>* bytes);
   GrpcStatus StartMessage();
   GrpcStatus Append(std::span<const std::byte> chunk);
+  void CopyIn(std::span<const std::byte> chunk);
   bool EnsureCapacity(std::size_t size);
   void AlignTensor(std::span<const std::byte> known);
   GrpcStatus Finish();
