@@ -1,5 +1,6 @@
 """Values of every data type that are hard to carry."""
 
+import ml_dtypes
 import numpy as np
 
 SAMPLES = {
@@ -16,8 +17,7 @@ SAMPLES = {
     "FP32": np.array([[1.5, np.nan, -np.inf, 1e-45]], np.float32),
     "FP64": np.array([[0.1, np.nan, np.inf, 5e-324]], np.float64),
     "BYTES": np.array([[b"", b"a\0b", b"\xff\xfe", "ü".encode()]], np.object_),
-    # The client carries BF16 as float32; these values are exact in it.
-    "BF16": np.array([[1.5, -2.0, 0.0, 256.0]], np.float32),
+    "BF16": np.array([[1.5, -2.0, 0.0, 3e38]], ml_dtypes.bfloat16),
 }
 # What JSON cannot carry, or carries as text: bytes that are not UTF-8; two types without a JSON
 # form.

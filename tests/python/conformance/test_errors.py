@@ -78,8 +78,8 @@ def test_a_wrong_shape_is_an_invalid_argument(protocol):
 
 def test_a_batch_that_is_too_large_is_an_invalid_argument(protocol):
     module, client = protocol
-    error = failure(client, "classifier", [request(module, shape=(5, 4))])
-    assert "batch-size must be <= 4" in error.message()
+    error = failure(client, "classifier", [request(module, shape=(9, 4))])
+    assert "batch-size must be <= 8" in error.message()
     assert is_code(error, "400", "INVALID_ARGUMENT")
 
 
