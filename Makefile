@@ -49,7 +49,7 @@ fmt: $(SETUP) ## Format C++ and Python
 	ruff format -q
 
 stubs: build ## Write python/fastserve/_core.pyi
-	tools/lint/stubs.sh --write
+	$(BIN)/python tools/lint/stubs.py --write
 
 bench: build ## Measure against the peers and bounds (minutes)
 	$(BIN)/python bench/run_all.py

@@ -1,7 +1,8 @@
-"""Compiles the project's .proto files into serialized descriptors beside them (NAME.proto -> NAME.desc).
+"""Compiles the project's .proto files into serialized descriptors beside them (NAME.proto ->
+NAME.desc).
 
-The .desc files are checked in, so neither the build nor the server needs protoc. Run after editing a .proto file;
-`--check` only compares, for lint. Needs grpcio-tools (a development dependency).
+The .desc files are checked in, so neither the build nor the server needs protoc. Run after editing
+a .proto file; `--check` only compares, for lint. Needs grpcio-tools (a development dependency).
 """
 
 import argparse
@@ -18,7 +19,12 @@ def compile_proto(proto: Path, include_dirs: list[Path]) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "out.desc"
-        arguments = ["protoc", *(f"-I{path}" for path in include_dirs), f"--descriptor_set_out={target}", proto.name]
+        arguments = [
+            "protoc",
+            *(f"-I{path}" for path in include_dirs),
+            f"--descriptor_set_out={target}",
+            proto.name,
+        ]
         if protoc.main(arguments) != 0:
             raise SystemExit(f"{proto}: protoc failed")
         return target.read_bytes()
@@ -26,7 +32,9 @@ def compile_proto(proto: Path, include_dirs: list[Path]) -> bytes:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail when a .desc file is not up to date")
+    parser.add_argument(
+        "--check", action="store_true", help="fail when a .desc file is not up to date"
+    )
     arguments = parser.parse_args()
     protos = sorted(PACKAGE.rglob("*.proto"))
     include_dirs = sorted({proto.parent for proto in protos})
@@ -41,7 +49,9 @@ def main() -> int:
             target.write_bytes(compiled)
             print(f"wrote {target}")
     if arguments.check and stale:
-        print(f"out of date, run python tools/generate_protos.py: {', '.join(stale)}", file=sys.stderr)
+        print(
+            f"out of date, run python tools/generate_protos.py: {', '.join(stale)}", file=sys.stderr
+        )
         return 1
     return 0
 

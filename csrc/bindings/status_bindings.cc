@@ -12,6 +12,9 @@ void BindStatus(py::module_& module) {
   py::object base = py::reinterpret_steal<py::object>(
       PyErr_NewException("fastserve._core.FastserveError", PyExc_RuntimeError, nullptr));
   module.attr("FastserveError") = base;
+  base.attr("http_status") = HttpStatus(StatusCode::kUnknown);
+  base.attr("grpc_code") = GrpcCode(StatusCode::kUnknown);
+  base.attr("triton_code") = std::string(StatusCodeName(StatusCode::kUnknown));
 #define FASTSERVE_X(name, http, grpc, exception, triton)                         \
   {                                                                              \
     py::object type = py::reinterpret_steal<py::object>(                         \

@@ -29,7 +29,7 @@ gate flags python tools/docs/flags.py --check
 gate links python tools/docs/links.py
 if [[ $quick -eq 0 ]]; then
   gate mypy mypy
-  gate stubs tools/lint/stubs.sh
+  gate stubs python tools/lint/stubs.py
   gate clang-tidy python tools/lint/tidy.py build/lint
 fi
 
