@@ -42,11 +42,16 @@ def check_value(item: "Field[Any]", value: Any) -> None:
     spec: FlagSpec = item.metadata["flag"]
     if spec.choices and value not in spec.choices:
         raise ValueError(f"'{value}' is not one of {', '.join(spec.choices)}")
+    _check_range(spec, value)
+    reason = spec.unsupported if value != default_of(item) else ""
+    if isinstance(value, str):
+        reason = spec.unsupported_values.get(value, reason)
+    if reason:
+        raise ValueError(f"Unsupported: {reason}")
+
+
+def _check_range(spec: FlagSpec, value: Any) -> None:
     if spec.minimum is not None and value < spec.minimum:
         raise ValueError(f"{value} is too small; at least {spec.minimum} is needed")
     if spec.maximum is not None and value > spec.maximum:
         raise ValueError(f"{value} is too large; at most {spec.maximum} is allowed")
-    if spec.unsupported and value != default_of(item):
-        raise ValueError(f"Unsupported: {spec.unsupported}")
-    if isinstance(value, str) and value in spec.unsupported_values:
-        raise ValueError(f"Unsupported: {spec.unsupported_values[value]}")

@@ -109,6 +109,17 @@ def _new_event_loop() -> "asyncio.AbstractEventLoop":
     return loop
 
 
+def _model_rows(core: ServingCore) -> list[tuple[str, str, str]]:
+    """(name, version, status) of every version that was to be loaded."""
+    rows = []
+    for name, versions in sorted(core.lifecycle.snapshot().items()):
+        for version, status in sorted(versions.items()):
+            ready = status.state is ModelState.READY
+            text = "READY" if ready else f"{status.state.value}: {status.reason}"
+            rows.append((name, str(version or "-"), text))
+    return rows
+
+
 class Server:
     """One server over one core. Event loop thread only."""
 
@@ -192,21 +203,12 @@ class Server:
 
     def _log_models(self) -> None:
         """The table of models and their state, one row per line, as Triton prints it."""
-        rows = [("Model", "Version", "Status")]
-        for name, versions in sorted(self._core.lifecycle.snapshot().items()):
-            for version, status in sorted(versions.items()):
-                ready = status.state is ModelState.READY
-                text = "READY" if ready else f"{status.state.value}: {status.reason}"
-                rows.append((name, str(version or "-"), text))
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        rows = [("Model", "Version", "Status"), *_model_rows(self._core)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
-        log.info(rule)
-        for index, row in enumerate(rows):
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            log.info("| " + " | ".join(cells) + " |")
-            if index == 0:
-                log.info(rule)
-        log.info(rule)
+        lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+        for line in (rule, lines[0], rule, *lines[1:], rule):
+            log.info(line)
 
     # --- serve ---
 

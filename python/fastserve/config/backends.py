@@ -72,27 +72,8 @@ def resolve_backend(config: ModelConfig, version_directory: Path | None) -> None
     not offered.
     """
     if not config.backend:
-        config.backend = (
-            _PLATFORM_BACKENDS.get(config.platform, "")
-            if config.platform
-            else _FILE_BACKENDS.get(config.default_model_filename, "")
-            or _from_files(version_directory)
-        )
-    if not config.backend:
-        _refuse_unresolved(config)
-    if config.backend in _KNOWN_LATER:
-        field = (
-            f"platform '{config.platform}'" if config.platform else f"backend '{config.backend}'"
-        )
-        raise UnsupportedError(
-            f"model '{config.name}': {field} is not offered yet; offered backends are "
-            f"{', '.join(OFFERED)}"
-        )
-    if config.backend not in OFFERED:
-        raise InvalidArgumentError(
-            f"unable to find backend '{config.backend}' for model '{config.name}'; write one of: "
-            f"{', '.join(OFFERED)}"
-        )
+        config.backend = _find_backend(config, version_directory)
+    _check_offered(config)
     expected = ONNX_PLATFORM if config.backend == "onnxruntime" else ""
     if config.platform and config.platform != expected:
         raise InvalidArgumentError(
@@ -101,6 +82,33 @@ def resolve_backend(config: ModelConfig, version_directory: Path | None) -> None
     config.platform = expected
     if config.backend == "onnxruntime" and not config.default_model_filename:
         config.default_model_filename = _onnx_file(version_directory)
+
+
+def _find_backend(config: ModelConfig, version_directory: Path | None) -> str:
+    if config.platform:
+        backend = _PLATFORM_BACKENDS.get(config.platform, "")
+    elif config.default_model_filename:
+        backend = _FILE_BACKENDS.get(config.default_model_filename, "")
+    else:
+        backend = _from_files(version_directory)
+    if not backend:
+        _refuse_unresolved(config)
+    return backend
+
+
+def _check_offered(config: ModelConfig) -> None:
+    offered = ", ".join(OFFERED)
+    if config.backend in _KNOWN_LATER:
+        by_platform = f"platform '{config.platform}'"
+        field = by_platform if config.platform else f"backend '{config.backend}'"
+        raise UnsupportedError(
+            f"model '{config.name}': {field} is not offered yet; offered backends are {offered}"
+        )
+    if config.backend not in OFFERED:
+        raise InvalidArgumentError(
+            f"unable to find backend '{config.backend}' for model '{config.name}'; "
+            f"write one of: {offered}"
+        )
 
 
 def _refuse_unresolved(config: ModelConfig) -> None:

@@ -141,24 +141,25 @@ def _check_shape(config: ModelConfig, tensor: Any, expected: list[int]) -> None:
         )
     full = [-1, *dims] if batches else dims
     if len(full) != len(expected):
-        how = (
-            f"{len(full)} dimensions (an initial batch dimension because max_batch_size > 0 "
-            "followed by the explicit "
-            f"tensor shape, making complete shape {shape_text(full)})"
-            if batches
-            else f"{len(full)} dimensions (shape {shape_text(full)})"
-        )
         raise InvalidArgumentError(
-            f"{where}: the model expects {len(expected)} dimensions (shape "
-            f"{shape_text(expected)}) but the model "
-            f"configuration specifies {how}"
+            f"{where}: the model expects {len(expected)} dimensions (shape {shape_text(expected)}) "
+            f"but the model configuration specifies {_dimensions_text(full, batches)}"
         )
-    if any(
-        mine != theirs and -1 not in (mine, theirs)
-        for mine, theirs in zip(full, expected, strict=True)
-    ):
+    if not all(map(_same_dim, full, expected)):
         raise InvalidArgumentError(
             f"{where}: the model expects shape {shape_text(expected)} but the model configuration "
-            "specifies shape "
-            f"{shape_text(full)}"
+            f"specifies shape {shape_text(full)}"
         )
+
+
+def _same_dim(left: int, right: int) -> bool:
+    return left == right or -1 in (left, right)
+
+
+def _dimensions_text(full: list[int], batches: bool) -> str:
+    if not batches:
+        return f"{len(full)} dimensions (shape {shape_text(full)})"
+    return (
+        f"{len(full)} dimensions (an initial batch dimension because max_batch_size > 0 followed "
+        f"by the explicit tensor shape, making complete shape {shape_text(full)})"
+    )

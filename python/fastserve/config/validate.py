@@ -106,37 +106,34 @@ def _validate_tensors(config: ModelConfig, tensors: Any, kind: str) -> None:
 
 
 def _validate_tensor(config: ModelConfig, tensor: Any, kind: str) -> None:
-    place = f"for {config.name}"
-    if not tensor.name:
-        raise InvalidArgumentError(f"model {kind} must specify 'name' {place}")
-    if tensor.data_type == 0:
-        raise InvalidArgumentError(
-            f"model {kind} must specify 'data_type' {place}; write data_type: TYPE_... for "
-            f"'{tensor.name}'"
-        )
-    if not tensor.dims:
-        raise InvalidArgumentError(
-            f"model {kind} must specify 'dims' {place}; write dims: [ ... ] for '{tensor.name}'"
-        )
-    for dim in tensor.dims:
-        if dim < 1 and dim != -1:
-            raise InvalidArgumentError(
-                f"model {kind} dimension must be integer >= 1, or -1 to indicate a variable-size "
-                f"dimension {place}; "
-                f"'{tensor.name}' has {dim}"
-            )
+    if reason := _wrong_with_tensor(tensor):
+        raise InvalidArgumentError(f"model {kind} {reason} for {config.name}")
     if kind == "input" and tensor.format and len(tensor.dims) != 3:
-        raise InvalidArgumentError(f"model input NHWC/NCHW require 3 dims {place}")
-    if tensor.is_shape_tensor:
+        raise InvalidArgumentError(f"model input NHWC/NCHW require 3 dims for {config.name}")
+    if tensor.is_shape_tensor or tensor.is_non_linear_format_io:
+        what = "shape tensors" if tensor.is_shape_tensor else "non-linear formats"
         raise InvalidArgumentError(
-            f"shape tensors are only supported for TensorRT platform {place}"
-        )
-    if tensor.is_non_linear_format_io:
-        raise InvalidArgumentError(
-            f"non-linear formats are only supported for TensorRT platform {place}"
+            f"{what} are only supported for TensorRT platform for {config.name}"
         )
     if tensor.HasField("reshape"):
         _validate_reshape(config, tensor, kind)
+
+
+def _wrong_with_tensor(tensor: Any) -> str:
+    """What to write, when the tensor is not complete or not possible; else ""."""
+    if not tensor.name:
+        return "must specify 'name'"
+    if tensor.data_type == 0:
+        return f"must specify 'data_type'; write data_type: TYPE_... in '{tensor.name}'"
+    if not tensor.dims:
+        return f"must specify 'dims'; write dims: [ ... ] in '{tensor.name}'"
+    bad = [dim for dim in tensor.dims if dim < 1 and dim != -1]
+    if bad:
+        return (
+            "dimension must be integer >= 1, or -1 to indicate a variable-size dimension; "
+            f"'{tensor.name}' has {bad[0]}"
+        )
+    return ""
 
 
 def _validate_reshape(config: ModelConfig, tensor: Any, kind: str) -> None:

@@ -12,7 +12,7 @@ import fastserve
 from fastserve import _core, log
 from fastserve.config.resolve import ConfigSettings
 from fastserve.control.lifecycle import Lifecycle
-from fastserve.control.plane import ControlPlane
+from fastserve.control.plane import ControlPlane, ControlSettings
 from fastserve.control.repository import ModelRepository
 from fastserve.errors import FastserveError, InvalidArgumentError
 from fastserve.options import Options, backend_settings, counter_latencies
@@ -123,14 +123,12 @@ def build_core(options: Options) -> ServingCore:
         options.model_load_thread_count,
         options.model_load_retry_count,
     )
-    control = ControlPlane(
-        engine,
-        repository,
-        lifecycle,
+    control_settings = ControlSettings(
         server_name=options.id,
         server_version=fastserve.__version__,
         explicit=options.model_control_mode == "explicit",
         strict_readiness=options.strict_readiness,
         log_file=options.log_file,
     )
+    control = ControlPlane(engine, repository, lifecycle, control_settings)
     return ServingCore(engine, repository, lifecycle, control)

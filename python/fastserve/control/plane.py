@@ -7,6 +7,7 @@ key names; failures raise the exceptions of fastserve.errors.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from fastserve.config.parse import ModelConfig, config_to_dict
@@ -19,6 +20,17 @@ from fastserve.errors import InvalidArgumentError, UnavailableError, Unsupported
 from fastserve.types import ModelState, parse_version
 
 
+@dataclass(frozen=True)
+class ControlSettings:
+    """What the command line says about the control plane."""
+
+    server_name: str = "triton"
+    server_version: str = ""
+    explicit: bool = False  # --model-control-mode
+    strict_readiness: bool = True
+    log_file: str = ""
+
+
 class ControlPlane:
     """The facade of the control plane. Thread safe; async methods never block the loop."""
 
@@ -27,24 +39,20 @@ class ControlPlane:
         engine: Any,
         repository: ModelRepository,
         lifecycle: Lifecycle,
-        *,
-        server_name: str = "triton",
-        server_version: str = "",
-        explicit: bool = False,
-        strict_readiness: bool = True,
-        log_file: str = "",
+        settings: ControlSettings | None = None,
     ) -> None:
+        settings = settings or ControlSettings()
         self._engine = engine
         self._repository = repository
         self._lifecycle = lifecycle
         self._server = {
-            "name": server_name,
-            "version": server_version,
+            "name": settings.server_name,
+            "version": settings.server_version,
             "extensions": metadata.EXTENSIONS,
         }
-        self._explicit = explicit
-        self._strict_readiness = strict_readiness
-        self._log_file = log_file
+        self._explicit = settings.explicit
+        self._strict_readiness = settings.strict_readiness
+        self._log_file = settings.log_file
         self._metrics: Callable[[], str] = engine.metrics_text
 
     # --- health ---
