@@ -1,0 +1,113 @@
+"""What the demo prints, what the pages show and what examples/ holds works as pasted."""
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastserve import InferenceServer
+
+ROOT = Path(__file__).resolve().parents[3]
+DEMO = runpy.run_path(str(ROOT / "tools/demo.py"))
+
+
+def run_program(program: str, *arguments: str) -> str:
+    command = [sys.executable, "-", *arguments]
+    done = subprocess.run(
+        command, input=program, capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_curl(line: str) -> dict[str, object]:
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+def shell_blocks(page: str) -> list[str]:
+    return re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples and the demo's models in one repository."""
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run(["cp", "-r", f"{ROOT}/examples/models/.", str(folder)], check=True)
+    command = [sys.executable, str(ROOT / "examples/write_models.py"), str(folder)]
+    subprocess.run(command, check=True)
+    DEMO["write"](folder)
+    return folder
+
+
+@pytest.fixture
+def ports(repository: Path, start_server: Callable[..., object]) -> Iterator[Callable[[str], str]]:
+    """Replaces the default ports in a text by those of a running server."""
+    server = start_server(f"--model-repository={repository}").wait_started()
+
+    def replace(text: str) -> str:
+        text = text.replace("localhost:8000", server.url("http"))
+        return text.replace("localhost:8001", server.url("grpc"))
+
+    yield replace
+    assert server.stop() == 0
+
+
+def test_lines_of_the_demo_work_as_pasted(ports: Callable[[str], str]) -> None:
+    answer = run_curl(ports(DEMO["CURL"]))
+    assert [output["data"] for output in answer["outputs"]] == [
+        [11, 22, 33, 44],
+        [-9, -18, -27, -36],
+    ]
+    program = ports(DEMO["CLIENT"])
+    assert len(program.splitlines()) == 5
+    assert "markdown" in run_program(program, "README.md").split()[0]
+
+
+def test_curl_lines_of_the_pages_work(ports: Callable[[str], str]) -> None:
+    curls = [
+        block for page in ("docs/http.md", "examples/README.md") for block in shell_blocks(page)
+    ]
+    curls = [block for block in curls if block.startswith("curl")]
+    assert len(curls) == 3
+    for block in curls:
+        assert "outputs" in run_curl(ports(block)), block
+
+
+def test_grpc_program_of_the_page_works(ports: Callable[[str], str]) -> None:
+    (program,) = python_blocks("docs/grpc.md")
+    assert run_program(ports(program)).split() == ["[[2.", "2.]]"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/in_process.md"])
+def test_in_process_program_of_the_page_works(repository: Path, page: str) -> None:
+    (program,) = python_blocks(page)
+    assert "OUTPUT0" in program
+    run_program(program.replace("examples/models", str(repository)))
+
+
+def test_examples_answer_what_their_comments_say(repository: Path) -> None:
+    with InferenceServer(repository) as server:
+        row = np.ones((1, 4), np.float32)
+        assert server.infer("versions", {"INPUT": row}).model_version == 3
+        assert server.infer("versions", {"INPUT": row}, model_version=2)["OUTPUT"][0, 0] == 2
+        assert not server.model_ready("versions", "1")
+        single = server.infer("single", {"INPUT": np.ones((3, 5), np.float32)})["OUTPUT"]
+        assert single.shape == (3, 5)
+        assert single[0, 0] == 0.5
+        words = np.array([[b"one", b"two"]], object)
+        echoed = server.infer("slow_identity", {"INPUT0": words})["OUTPUT0"]
+        assert echoed.tolist() == [[b"one", b"two"]]
+        batched = server.infer("batched", {"INPUT": np.ones((2, 16), np.float32)})["OUTPUT"]
+        assert batched.tolist() == [[2.0] * 16] * 2
