@@ -10,6 +10,8 @@ mkdir -p dist
 python -m build --sdist -o dist . >"$raw/sdist.log" 2>&1 || { tail -30 "$raw/sdist.log"; exit 1; }
 mkdir "$raw/source"
 tar -xf dist/fastserve-*.tar.gz -C "$raw/source" --strip-components=1
+# The folder is another one each time; the compiler cache is to see the same paths.
+export CCACHE_BASEDIR=$raw/source
 python -m build --wheel -o "$raw" "$raw/source" >"$raw/wheel.log" 2>&1 || { tail -30 "$raw/wheel.log"; exit 1; }
 
 for glibc in 2_28 2_31 2_34 2_35; do

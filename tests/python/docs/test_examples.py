@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from fastserve import InferenceServer
 
 ROOT = Path(__file__).resolve().parents[3]
