@@ -80,11 +80,12 @@ std::shared_ptr<Engine> CreateEngine(std::uint64_t max_inflight_bytes,
 }
 
 void RegisterOnnxRuntime(Engine* engine, const std::string& library_path, int intra_op_threads,
-                         int inter_op_threads) {
+                         int inter_op_threads, bool allow_spinning) {
   OnnxRuntimeOptions options;
   options.library_path = library_path;
   options.global_intra_op_threads = intra_op_threads;
   options.global_inter_op_threads = inter_op_threads;
+  options.allow_spinning = allow_spinning;
   Result<std::unique_ptr<Backend>> backend = [&options] {
     py::gil_scoped_release unlocked;
     return CreateOnnxRuntimeBackend(options);
@@ -142,7 +143,8 @@ void BindModels(EngineClass& engine) {
       .def("register_identity_backend",
            [](Engine& self) { self.RegisterBackend(CreateIdentityBackend()); })
       .def("register_onnxruntime_backend", &RegisterOnnxRuntime, py::arg("library_path"),
-           py::arg("intra_op_threads") = 0, py::arg("inter_op_threads") = 0)
+           py::arg("intra_op_threads") = 0, py::arg("inter_op_threads") = 0,
+           py::arg("allow_spinning") = true)
       .def(
           "has_backend",
           [](const Engine& self, const std::string& name) { return self.HasBackend(name); },

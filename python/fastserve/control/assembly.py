@@ -44,6 +44,7 @@ class BackendRegistry:
             str(find_onnxruntime_library()),
             _thread_count(settings, "intra-op-thread-count"),
             _thread_count(settings, "inter-op-thread-count"),
+            _switch(settings, "allow-spinning", default=True),
         )
 
 
@@ -54,6 +55,16 @@ def _thread_count(settings: dict[str, str], key: str) -> int:
             f"--backend-config=onnxruntime,{key} must be a number, not '{text}'"
         )
     return int(text)
+
+
+def _switch(settings: dict[str, str], key: str, *, default: bool) -> bool:
+    values = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
+    text = settings.get(key, str(default))
+    if text.lower() not in values:
+        raise InvalidArgumentError(
+            f"--backend-config=onnxruntime,{key} must be 1 or 0, not '{text}'"
+        )
+    return values[text.lower()]
 
 
 @dataclass
