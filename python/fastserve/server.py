@@ -152,8 +152,16 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        log.verbose(f"Loading {len(self._loads)} models")
         services = self._make_services()
-        failures = await asyncio.to_thread(self._core.wait_loaded, self._loads)
+        loading = asyncio.create_task(asyncio.to_thread(self._core.wait_loaded, self._loads))
+        stopping = asyncio.create_task(self._stop_asked.wait())
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not loading.done():
+            log.info("Stopped while models were loading")
+            os._exit(0)  # a load cannot be interrupted, and nothing was served yet
+        stopping.cancel()
+        failures = loading.result()
         self._log_models()
         if failures and self._options.exit_on_error:
             log.error("error: creating server: Internal - failed to load all models")

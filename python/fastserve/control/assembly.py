@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import fastserve
-from fastserve import _core, log
+from fastserve import _core
 from fastserve.config.resolve import ConfigSettings
 from fastserve.control.lifecycle import Lifecycle
 from fastserve.control.plane import ControlPlane, ControlSettings
@@ -85,8 +85,8 @@ class ServingCore:
         return {name: self.lifecycle.load(name) for name in names}
 
     def wait_loaded(self, loads: "dict[str, Future[None]]") -> dict[str, str]:
-        """Blocks until all are loaded or failed; sets readiness; returns the reasons of failures
-        by name.
+        """Blocks until all are loaded or failed (logged); sets readiness; returns the reasons of
+        failures by name.
         """
         failures = {}
         for name, load in loads.items():
@@ -94,7 +94,6 @@ class ServingCore:
                 load.result()
             except FastserveError as error:
                 failures[name] = str(error)
-                log.error(str(error))
         self.control.update_readiness()
         return failures
 

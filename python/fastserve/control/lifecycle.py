@@ -114,7 +114,8 @@ class Lifecycle:
         record = self._record(name)
         try:
             directory = self._repository.find(name)
-        except FastserveError:
+        except FastserveError as error:
+            log.error(str(error))
             if not record.versions:
                 self._forget(name)
             raise
@@ -123,7 +124,7 @@ class Lifecycle:
             return  # nothing changed, as in Triton
         try:
             resolved, handles = self._load_with_retries(name, directory, record)
-        except FastserveError as error:
+        except Exception as error:  # whatever it is, the state says so and the others go on
             self._record_failure(name, record, str(error))
             raise InvalidArgumentError(f"load failed for model '{name}': {error}") from error
         self._publish(name, record, resolved, handles)

@@ -79,6 +79,16 @@ def wait_until_pending(server) -> None:
                 return
 
 
+def test_a_signal_while_models_load_ends_the_process(start_server, tmp_path):
+    model = write_model(tmp_path, "stuck")
+    (model / "config.pbtxt").unlink()
+    os.mkfifo(model / "config.pbtxt")  # reading it blocks until someone writes
+    server = start_server(f"--model-repository={tmp_path}", "--log-verbose=1")
+    server.wait_line("Loading 1 models")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.wait_exit() == 0
+
+
 def test_a_second_signal_ends_the_process_at_once(start_server, tmp_path):
     write_model(tmp_path, "slow", SLOW_CONFIG.replace("1500", "60000"))
     server = start_server(f"--model-repository={tmp_path}", "--exit-timeout-secs=60").wait_started()
