@@ -71,6 +71,10 @@ class Report:
         """Adds a row for a figure with an upper limit."""
         self.rows.append(Row(what, value, limit, unit, "<= 1", value / limit))
 
+    def none(self, what: str, count: float) -> None:
+        """Adds a row for something that must not happen."""
+        self.rows.append(Row(what, count, 0, "", "<= 0", count))
+
     def markdown(self) -> str:
         lines = [f"### {self.title}", "", self.how, ""]
         lines += ["| | fastserve | bound or peer | unit | ratio | target | met |"]

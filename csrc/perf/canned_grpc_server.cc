@@ -227,10 +227,14 @@ void CannedGrpcServer::Run() {
         Accept();
         continue;
       }
-      Session& session = *sessions_.at(fd);
+      // A connection closed here may still report events while a forked child holds its descriptor.
+      const auto found = sessions_.find(fd);
+      if (found == sessions_.end()) continue;
+      Session& session = *found->second;
       const bool alive = ((events[i].events & EPOLLIN) == 0 || session.Read()) && session.Write();
       if (!alive) {
-        sessions_.erase(fd);
+        epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+        sessions_.erase(found);
         continue;
       }
       epoll_event event{.events = EPOLLIN | (session.blocked() ? std::uint32_t{EPOLLOUT} : 0),

@@ -1,0 +1,79 @@
+"""Runs every comparison and writes the tables into docs/performance.md.
+
+With --smoke each script runs for a few seconds to see that it works; the document is left alone.
+The options of the peers (--triton, --perf-analyzer) are handed on.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from harness import ROOT, Report, Row
+
+SCRIPTS = ("grpc_tiny", "http_tiny", "triton_peer", "models", "idle", "copies", "stress")
+DOCUMENT = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+SCRIPT_TIMEOUT_S = 900
+
+
+def run(name: str, directory: Path, options: argparse.Namespace) -> tuple[int, Report | None]:
+    """Runs one script; its exit status and its result."""
+    result = directory / f"{name}.json"
+    result.unlink(missing_ok=True)
+    command = [sys.executable, str(Path(__file__).with_name(f"{name}.py"))]
+    command += ["--json-out", str(result), "--rounds", str(options.rounds)]
+    command += ["--seconds", str(options.seconds)]
+    if options.smoke:
+        command.append("--smoke")
+    if name == "triton_peer":
+        command += [f"--triton={options.triton}"] if options.triton else []
+        command += [f"--perf-analyzer={options.perf_analyzer}"] if options.perf_analyzer else []
+    print(f"== {name}", flush=True)
+    status = subprocess.run(command, timeout=SCRIPT_TIMEOUT_S, check=False).returncode
+    if not result.exists():
+        return status, None
+    loaded = json.loads(result.read_text())
+    rows = [Row(**row) for row in loaded.pop("rows")]
+    return status, Report(**loaded, rows=rows)
+
+
+def write_document(reports: list[Report], path: Path = DOCUMENT) -> None:
+    """Replaces the tables between the marks."""
+    text = path.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    measured = f"Measured {time.strftime('%Y-%m-%d')}.\n"
+    tables = "\n".join([measured, *(report.markdown() for report in reports)])
+    path.write_text(f"{before}{BEGIN}\n{tables}{END}{after}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--triton", help="command that starts Triton, see triton_peer.py")
+    parser.add_argument("--perf-analyzer", help="command of perf_analyzer")
+    parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=SCRIPTS)
+    parser.add_argument("--no-document", action="store_true", help="leave docs/performance.md")
+    options = parser.parse_args()
+    directory = ROOT / "build" / "bench"
+    directory.mkdir(parents=True, exist_ok=True)
+    failed, reports = [], []
+    for name in options.only:
+        status, report = run(name, directory, options)
+        if status != 0:
+            failed.append(name)
+        if report is not None:
+            reports.append(report)
+    if reports and not options.smoke and not options.no_document:
+        write_document(reports)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
