@@ -4,8 +4,8 @@ Plain infer requests are answered by the core (csrc/http); everything else by ai
 delegate to the control plane.
 """
 
-from fastserve.http.server import HttpFrontEnd
 from fastserve.http.metrics import MetricsFrontEnd
+from fastserve.http.server import HttpFrontEnd
 from fastserve.http.timeouts import HttpTimeouts
 
 __all__ = ["HttpFrontEnd", "HttpTimeouts", "MetricsFrontEnd"]

@@ -24,7 +24,7 @@ def too_large(size: int, limit: int) -> InvalidArgumentError:
 
 
 async def read_body(request: BaseRequest, limit: int) -> bytearray:
-    """The body as it was sent. Raises InvalidArgumentError as soon as it is known to be too large."""
+    """The body as it was sent; InvalidArgumentError as soon as it is known to be too large."""
     announced = request.content_length
     if announced is not None and announced > limit:
         raise too_large(announced, limit)

@@ -50,7 +50,7 @@ async def _infer(context: Context, request: BaseRequest, parameters: Parameters)
 
 
 async def _response(request: BaseRequest, status: int, json_size: int, body: bytes) -> Response:
-    headers = {hdrs.CONTENT_TYPE: "application/json"}
+    headers: dict[str, str] = {hdrs.CONTENT_TYPE: "application/json"}
     if json_size > 0:
         headers = {hdrs.CONTENT_TYPE: "application/octet-stream", _HEADER_LENGTH: str(json_size)}
     coding = response_coding(request.headers.get(hdrs.ACCEPT_ENCODING, ""))

@@ -184,5 +184,5 @@ class HttpFrontEnd:
             response = error_response(400, f"malformed request body: {error}")
             response.force_close()
             return response
-        except Exception as error:  # noqa: BLE001  an error of ours must not end the connection silently
+        except Exception as error:
             return error_response(500, f"internal error: {error}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class HttpTimeouts:
-    """Seconds. Checked by one coarse timer per event loop, so each may take up to a quarter more."""
+    """Seconds. One coarse timer per event loop checks them: each may take a quarter more."""
 
     # No request begins. Longer than the idle timeout of common reverse proxies.
     idle_s: float = 3630.0

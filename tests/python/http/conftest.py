@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-
 from fastserve._core import Engine
 from fastserve.errors import NotFoundError
 from fastserve.http import HttpFrontEnd, HttpTimeouts
@@ -16,12 +15,9 @@ from fastserve.options import Options
 uvloop = pytest.importorskip("uvloop")
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> Any:
-    """pytest-asyncio runs each test once under either loop."""
-    if request.param == "uvloop":
-        return uvloop.EventLoopPolicy()
-    return asyncio.DefaultEventLoopPolicy()
+def pytest_asyncio_loop_factories() -> dict[str, Any]:
+    """pytest-asyncio runs each test of this folder once under either loop."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 def identity_model(

@@ -5,8 +5,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-
 from fastserve.http import MetricsFrontEnd
+
 from tests.python.http.conftest import TestControl, get, post
 
 
@@ -33,7 +33,10 @@ async def test_get_answers_json(start: Any, connect: Any, path: str, expected: A
     assert answer.json() == expected
 
 
-@pytest.mark.parametrize("path", ["/v2/models/stats", "/v2/models/identity/stats", "/v2/models/identity/versions/1/stats"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v2/models/stats", "/v2/models/identity/stats", "/v2/models/identity/versions/1/stats"],
+)
 async def test_statistics_are_the_cores(start: Any, connect: Any, path: str) -> None:
     client = await connect(await start())
     await client.send(get(path))
@@ -88,7 +91,9 @@ async def test_not_ready_is_a_400(start: Any, connect: Any, engine: Any) -> None
         ("POST", "/v2/models/m/versions/0/infer", 400),
     ],
 )
-async def test_errors_carry_their_status(start: Any, connect: Any, method: str, path: str, status: int) -> None:
+async def test_errors_carry_their_status(
+    start: Any, connect: Any, method: str, path: str, status: int
+) -> None:
     client = await connect(await start())
     await client.send(f"{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n".encode())
     answer = await client.answer(head_request=method == "HEAD")
@@ -113,7 +118,9 @@ async def test_load_and_unload_pass_their_parameters(start: Any, connect: Any) -
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"[" * 100_000, b'{"ready": 1}', b"\xff"])
-async def test_malformed_administrative_bodies_are_refused(start: Any, connect: Any, body: bytes) -> None:
+async def test_malformed_administrative_bodies_are_refused(
+    start: Any, connect: Any, body: bytes
+) -> None:
     client = await connect(await start())
     await client.send(post("/v2/repository/index", body))
     answer = await client.answer()
@@ -135,7 +142,12 @@ async def test_log_settings_are_updated(start: Any, connect: Any) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/metrics", 200), ("GET", "/metrics/", 200), ("POST", "/metrics", 405), ("GET", "/", 404)],
+    [
+        ("GET", "/metrics", 200),
+        ("GET", "/metrics/", 200),
+        ("POST", "/metrics", 405),
+        ("GET", "/", 404),
+    ],
 )
 async def test_metrics_page(engine: Any, method: str, path: str, status: int) -> None:
     front_end = MetricsFrontEnd(TestControl(engine))
