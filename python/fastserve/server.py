@@ -74,10 +74,14 @@ def run(options: Options) -> int:
     loads = core.start_loading(options)
     loop = _new_event_loop()
     try:
-        return loop.run_until_complete(Server(options, core, loads).run())
+        status = loop.run_until_complete(Server(options, core, loads).run())
     finally:
         loop.close()
-        core.close()
+    if core.lifecycle.busy():
+        log.warning("Leaving while a model is being loaded")
+        os._exit(status)  # a load cannot be interrupted
+    core.close()
+    return status
 
 
 def configure_log(options: Options) -> None:

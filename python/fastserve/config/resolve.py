@@ -68,6 +68,8 @@ def resolve_model(
     warnings = normalize_config(config)
     versions, version_warnings = select_versions(config, existing)
     backend_config = settings.backend_settings(config.backend)
+    if not settings.auto_complete:
+        validate_config(config)  # what is missing is told before what disagrees
     if config.backend == "onnxruntime":
         _complete(config, versions, model_directory, settings, read_signature)
     warnings += version_warnings + normalize_config(config) + validate_config(config)

@@ -2,6 +2,7 @@
 (csrc/inference/model_spec.h).
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def _model_file(config: ModelConfig, version: int, model_directory: Path) -> Pat
     # The repository's owner may link the file under its usual name; a configuration may not point
     # elsewhere.
     if name != "model.onnx":
-        inside_directory(model_directory, f"{version}/{name}", "default_model_filename")
+        inside_directory(
+            model_directory, os.path.join(str(version), name), "default_model_filename"
+        )
     if not path.exists():
         raise InvalidArgumentError(
             f"failed to find the model file {path} of model '{config.name}'; put it there, or "

@@ -103,6 +103,10 @@ class Lifecycle:
                 for status in record.versions.values()
             )
 
+    def busy(self) -> bool:
+        """Whether a load or unload runs or is queued."""
+        return self._operations.busy()
+
     def close(self) -> None:
         """Waits for running operations."""
         self._operations.shutdown()
@@ -122,6 +126,9 @@ class Lifecycle:
         files = fingerprint(directory)
         if record.ready_versions and files == record.fingerprint:
             return  # nothing changed, as in Triton
+        with self._lock:
+            if not record.versions:
+                record.versions[0] = VersionStatus(ModelState.LOADING)
         try:
             resolved, handles = self._load_with_retries(name, directory, record)
         except Exception as error:  # whatever it is, the state says so and the others go on

@@ -50,6 +50,11 @@ class OperationQueue:
             else:
                 future.set_result(None)
 
+    def busy(self) -> bool:
+        """Whether an operation runs or is queued."""
+        with self._lock:
+            return bool(self._queues)
+
     def shutdown(self) -> None:
         """Waits for what runs and what is queued."""
         self._pool.shutdown(wait=True)

@@ -57,7 +57,13 @@ class ModelRepository:
 def fingerprint(model_directory: Path) -> Fingerprint:
     """Names, sizes and modification times of all files of a model, symbolic links followed."""
     entries = []
-    for folder, _, names in os.walk(model_directory, followlinks=False):
+    visited: set[str] = set()
+    for folder, folders, names in os.walk(model_directory, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link that leads back up
+            folders.clear()
+            continue
+        visited.add(real)
         for name in names:
             path = os.path.join(folder, name)
             try:

@@ -89,6 +89,21 @@ def test_a_signal_while_models_load_ends_the_process(start_server, tmp_path):
     assert server.wait_exit() == 0
 
 
+def test_a_load_that_never_ends_does_not_hold_up_the_stop(start_server, tmp_path):
+    model = write_model(tmp_path, "stuck")
+    (model / "config.pbtxt").unlink()
+    os.mkfifo(model / "config.pbtxt")
+    server = start_server(f"--model-repository={tmp_path}", "--model-control-mode=explicit")
+    server.wait_started()
+    connection = http.client.HTTPConnection(server.url("http"), timeout=30)
+    connection.request("POST", "/v2/repository/models/stuck/load")
+    while "LOADING" not in call(server, "POST", "/v2/repository/index")[2]:
+        pass
+    server.process.send_signal(signal.SIGTERM)
+    assert server.wait_exit() == 0
+    connection.close()
+
+
 def test_a_second_signal_ends_the_process_at_once(start_server, tmp_path):
     write_model(tmp_path, "slow", SLOW_CONFIG.replace("1500", "60000"))
     server = start_server(f"--model-repository={tmp_path}", "--exit-timeout-secs=60").wait_started()
