@@ -18,7 +18,8 @@ struct PendingAdminCall {
   std::string request;
 };
 
-// I/O threads put calls in without the GIL; the event loop is told through a descriptor that becomes readable. Thread safe.
+// I/O threads put calls in without the GIL; the event loop is told through a descriptor that
+// becomes readable. Thread safe.
 class AdminQueue final : public AdminHandler {
  public:
   AdminQueue();

@@ -1,4 +1,5 @@
-// fastserve._core.GrpcServer: the native gRPC front end, its administrative calls answered from Python's event loop.
+// fastserve._core.GrpcServer: the native gRPC front end, its administrative calls answered from
+// Python's event loop.
 #include <pybind11/stl.h>
 
 #include <memory>
@@ -22,7 +23,8 @@ CompressionLevel ParseCompressionLevel(const std::string& name) {
   if (name == "low") return CompressionLevel::kLow;
   if (name == "medium") return CompressionLevel::kMedium;
   if (name == "high") return CompressionLevel::kHigh;
-  ThrowIfError(Status::InvalidArgument("response_compression is '" + name + "', expected none, low, medium or high"));
+  ThrowIfError(Status::InvalidArgument("response_compression is '" + name +
+                                       "', expected none, low, medium or high"));
   return CompressionLevel::kNone;
 }
 
@@ -42,7 +44,8 @@ GrpcServerOptions ParseOptions(const py::dict& values) {
   Take(values, "keepalive_timeout_ms", &keepalive.timeout_ms);
   Take(values, "keepalive_permit_without_calls", &keepalive.permit_without_calls);
   Take(values, "max_pings_without_data", &keepalive.max_pings_without_data);
-  Take(values, "min_recv_ping_interval_without_data_ms", &keepalive.min_recv_ping_interval_without_data_ms);
+  Take(values, "min_recv_ping_interval_without_data_ms",
+       &keepalive.min_recv_ping_interval_without_data_ms);
   Take(values, "max_ping_strikes", &keepalive.max_ping_strikes);
   Take(values, "max_connection_age_ms", &options.max_connection_age_ms);
   Take(values, "max_connection_age_grace_ms", &options.max_connection_age_grace_ms);
@@ -54,10 +57,12 @@ GrpcServerOptions ParseOptions(const py::dict& values) {
   return options;
 }
 
-// The server with what it needs for as long as it serves. Members are destroyed in reverse order: the server first.
+// The server with what it needs for as long as it serves. Members are destroyed in reverse order:
+// the server first.
 class BoundGrpcServer {
  public:
-  BoundGrpcServer(std::shared_ptr<Engine> engine, const GrpcServerOptions& options) : engine_(std::move(engine)) {
+  BoundGrpcServer(std::shared_ptr<Engine> engine, const GrpcServerOptions& options)
+      : engine_(std::move(engine)) {
     Result<std::unique_ptr<GrpcServer>> server = Status::Ok();
     {
       py::gil_scoped_release unlocked;
@@ -78,7 +83,8 @@ class BoundGrpcServer {
   }
   bool WaitDrained(double timeout_s) {
     py::gil_scoped_release unlocked;
-    return server_ == nullptr || server_->WaitDrained(static_cast<std::int64_t>(timeout_s * kNsPerSecond));
+    return server_ == nullptr ||
+           server_->WaitDrained(static_cast<std::int64_t>(timeout_s * kNsPerSecond));
   }
   void Close() {
     py::gil_scoped_release unlocked;
@@ -99,16 +105,19 @@ py::list TakeAdminCalls(BoundGrpcServer& self) {
   return calls;
 }
 
-void AnswerAdminCall(BoundGrpcServer& self, std::uint64_t id, int code, std::string message, const py::bytes& bytes) {
-  self.admin().Answer(id, {static_cast<GrpcStatusCode>(code), std::move(message)}, std::string(bytes));
+void AnswerAdminCall(BoundGrpcServer& self, std::uint64_t id, int code, std::string message,
+                     const py::bytes& bytes) {
+  self.admin().Answer(id, {static_cast<GrpcStatusCode>(code), std::move(message)},
+                      std::string(bytes));
 }
 
 }  // namespace
 
 void BindGrpc(py::module_& module) {
-  py::class_<BoundGrpcServer>(module, "GrpcServer",
-                              "The gRPC front end: serves from construction until close(). Administrative calls wait in "
-                              "take_admin_calls(); admin_fd is readable while there are any.")
+  py::class_<BoundGrpcServer>(
+      module, "GrpcServer",
+      "The gRPC front end: serves from construction until close(). Administrative calls wait in "
+      "take_admin_calls(); admin_fd is readable while there are any.")
       .def(py::init([](std::shared_ptr<Engine> engine, const py::dict& options) {
              return std::make_unique<BoundGrpcServer>(std::move(engine), ParseOptions(options));
            }),
@@ -117,8 +126,8 @@ void BindGrpc(py::module_& module) {
       .def_property_readonly("connections", &BoundGrpcServer::connections)
       .def_property_readonly("admin_fd", [](BoundGrpcServer& self) { return self.admin().fd(); })
       .def("take_admin_calls", &TakeAdminCalls, "A list of (call id, method name, request bytes).")
-      .def("answer_admin_call", &AnswerAdminCall, py::arg("call_id"), py::arg("code"), py::arg("message"),
-           py::arg("response"))
+      .def("answer_admin_call", &AnswerAdminCall, py::arg("call_id"), py::arg("code"),
+           py::arg("message"), py::arg("response"))
       .def("stop_accepting", &BoundGrpcServer::StopAccepting)
       .def("wait_drained", &BoundGrpcServer::WaitDrained, py::arg("timeout_s"))
       .def("close", &BoundGrpcServer::Close);

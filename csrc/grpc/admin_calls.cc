@@ -5,9 +5,8 @@ namespace fastserve {
 void AdminResponder::Answer(GrpcStatus status, std::string message) {
   if (call_ == nullptr) return;
   completions_->Push(MakeGrpcTask(
-      [call = std::move(call_), status = std::move(status), message = std::move(message)]() mutable {
-        call->Finish(status, std::move(message));
-      }));
+      [call = std::move(call_), status = std::move(status),
+       message = std::move(message)]() mutable { call->Finish(status, std::move(message)); }));
   call_ = nullptr;
 }
 
@@ -25,8 +24,8 @@ void AdminCall::Finish(const GrpcStatus& status, std::string message) {
 void StartAdminCall(GrpcCall* call, const BufferView& message, AdminHandler* handler,
                     const std::shared_ptr<GrpcCompletions>& completions) {
   if (handler == nullptr) {
-    return call->Finish({GrpcStatusCode::kUnimplemented,
-                         "'" + std::string(call->method().name) + "' is not offered by this server"});
+    return call->Finish({GrpcStatusCode::kUnimplemented, "'" + std::string(call->method().name) +
+                                                             "' is not offered by this server"});
   }
   auto state = std::make_shared<AdminCall>(call);
   call->set_state(state);

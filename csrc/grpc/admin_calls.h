@@ -1,4 +1,5 @@
-// The administrative RPCs: handed as bytes to whoever embeds the server (the Python control plane), answered as bytes.
+// The administrative RPCs: handed as bytes to whoever embeds the server (the Python control plane),
+// answered as bytes.
 #pragma once
 
 #include <memory>
@@ -11,8 +12,8 @@ namespace fastserve {
 
 class AdminCall;
 
-// The way back of one administrative call. Thread safe; the first answer counts, and one that comes after the call has ended
-// (or the server is gone) is dropped.
+// The way back of one administrative call. Thread safe; the first answer counts, and one that comes
+// after the call has ended (or the server is gone) is dropped.
 class AdminResponder {
  public:
   AdminResponder(std::shared_ptr<AdminCall> call, std::shared_ptr<GrpcCompletions> completions)
@@ -29,7 +30,8 @@ class AdminResponder {
 class AdminHandler {
  public:
   virtual ~AdminHandler() = default;
-  // `method` is a name of inference.GRPCInferenceService ("ModelMetadata"). Called by I/O threads: must not block.
+  // `method` is a name of inference.GRPCInferenceService ("ModelMetadata"). Called by I/O threads:
+  // must not block.
   virtual void OnAdminCall(std::string_view method, std::string request,
                            std::unique_ptr<AdminResponder> responder) = 0;
 };

@@ -35,7 +35,8 @@ class Deflater {
  public:
   Deflater(MessageEncoding encoding, CompressionLevel level) {
     constexpr int kMemoryLevel = 8;
-    deflateInit2(&stream_, ZlibLevel(level), Z_DEFLATED, WindowBits(encoding), kMemoryLevel, Z_DEFAULT_STRATEGY);
+    deflateInit2(&stream_, ZlibLevel(level), Z_DEFLATED, WindowBits(encoding), kMemoryLevel,
+                 Z_DEFAULT_STRATEGY);
   }
   ~Deflater() { deflateEnd(&stream_); }
   Deflater(const Deflater&) = delete;
@@ -90,15 +91,17 @@ Status InflateAll(z_stream* stream, std::size_t limit, std::string* output) {
     // One byte beyond the limit tells "exactly at the limit" from "too large".
     const int result = InflateChunk(stream, limit - output->size() + 1, output);
     if (output->size() > limit) {
-      return Status::Unavailable("SERVER: Received message larger than max after decompression (limit " +
-                                 std::to_string(limit) + ")");
+      return Status::Unavailable(
+          "SERVER: Received message larger than max after decompression (limit " +
+          std::to_string(limit) + ")");
     }
     if (result == Z_STREAM_END) break;
     if (result != Z_OK || (stream->avail_in == 0 && stream->avail_out > 0)) {
       return Status::InvalidArgument("message is not complete compressed data");
     }
   }
-  if (stream->avail_in > 0) return Status::InvalidArgument("bytes after the end of the compressed message");
+  if (stream->avail_in > 0)
+    return Status::InvalidArgument("bytes after the end of the compressed message");
   return Status::Ok();
 }
 
@@ -125,11 +128,13 @@ std::string_view EncodingName(MessageEncoding encoding) {
 Status Decompress(MessageEncoding encoding, std::span<const std::byte> input, std::size_t limit,
                   std::string* output) {
   output->clear();
-  if (input.size() > std::numeric_limits<uInt>::max()) return Status::InvalidArgument("compressed message too large");
+  if (input.size() > std::numeric_limits<uInt>::max())
+    return Status::InvalidArgument("compressed message too large");
   z_stream stream{};
   stream.next_in = ZlibInput(input.data());
   stream.avail_in = static_cast<uInt>(input.size());
-  if (inflateInit2(&stream, WindowBits(encoding)) != Z_OK) return Status::Internal("zlib: out of memory");
+  if (inflateInit2(&stream, WindowBits(encoding)) != Z_OK)
+    return Status::Internal("zlib: out of memory");
   Status status = InflateAll(&stream, limit, output);
   inflateEnd(&stream);
   return status;

@@ -1,5 +1,5 @@
-// Message encodings of gRPC: identity, gzip and deflate (zlib format), bounded in what they expand to.
-// Source: gRPC "Compression"; RFC 1950, RFC 1952.
+// Message encodings of gRPC: identity, gzip and deflate (zlib format), bounded in what they expand
+// to. Source: gRPC "Compression"; RFC 1950, RFC 1952.
 #pragma once
 
 #include <cstddef>
@@ -23,10 +23,11 @@ MessageEncoding ParseEncoding(std::string_view name);
 // "gzip"; static.
 std::string_view EncodingName(MessageEncoding encoding);
 
-// Expands a gzip or deflate message into *output. Allocates no more than grows with what it really expands to.
-// Errors: InvalidArgument when the bytes are no complete message of this encoding, Unavailable ("larger than max") when
-// it would expand beyond `limit`.
-Status Decompress(MessageEncoding encoding, std::span<const std::byte> input, std::size_t limit, std::string* output);
+// Expands a gzip or deflate message into *output. Allocates no more than grows with what it really
+// expands to. Errors: InvalidArgument when the bytes are no complete message of this encoding,
+// Unavailable ("larger than max") when it would expand beyond `limit`.
+Status Decompress(MessageEncoding encoding, std::span<const std::byte> input, std::size_t limit,
+                  std::string* output);
 
 // Compresses a message as gzip or deflate. `level` is not kNone.
 std::string Compress(MessageEncoding encoding, CompressionLevel level, const WireMessage& message);

@@ -32,19 +32,20 @@ HeaderBlock OkTrailers() {
 }
 
 HeaderBlock UnsupportedMediaType() {
-  static const std::array<nghttp2_nv, 2> headers = {StaticHeader(":status", "415"),
-                                                    StaticHeader("accept-post", "application/grpc")};
+  static const std::array<nghttp2_nv, 2> headers = {
+      StaticHeader(":status", "415"), StaticHeader("accept-post", "application/grpc")};
   return headers;
 }
 
 HeaderBlock MethodNotAllowed() {
-  static const std::array<nghttp2_nv, 2> headers = {StaticHeader(":status", "405"), StaticHeader("allow", "POST")};
+  static const std::array<nghttp2_nv, 2> headers = {StaticHeader(":status", "405"),
+                                                    StaticHeader("allow", "POST")};
   return headers;
 }
 
 std::string MessagePrefix(bool compressed, std::size_t size) {
-  return {static_cast<char>(compressed ? 1 : 0), static_cast<char>(size >> 24), static_cast<char>(size >> 16),
-          static_cast<char>(size >> 8), static_cast<char>(size)};
+  return {static_cast<char>(compressed ? 1 : 0), static_cast<char>(size >> 24),
+          static_cast<char>(size >> 16), static_cast<char>(size >> 8), static_cast<char>(size)};
 }
 
 std::int64_t DeadlineAfter(std::int64_t now_ns, std::int64_t timeout_ns) {
@@ -75,11 +76,13 @@ void GrpcCall::OnHeader(std::string_view name, std::string_view value) {
 
 void GrpcCall::OnHeadersEnd() {
   if (head_.list_bytes > context_->max_header_list_bytes) {
-    return Finish({GrpcStatusCode::kResourceExhausted, "received metadata size exceeds limit (" +
-                                                           std::to_string(context_->max_header_list_bytes) + " bytes)"});
+    return Finish({GrpcStatusCode::kResourceExhausted,
+                   "received metadata size exceeds limit (" +
+                       std::to_string(context_->max_header_list_bytes) + " bytes)"});
   }
   if (!head_.is_post) return FinishHttp(MethodNotAllowed());
-  if (head_.content_type != RequestHead::ContentType::kGrpc) return FinishHttp(UnsupportedMediaType());
+  if (head_.content_type != RequestHead::ContentType::kGrpc)
+    return FinishHttp(UnsupportedMediaType());
   if (head_.encoding == MessageEncoding::kUnsupported) return FinishUnsupportedEncoding();
   method_ = context_->service->Find(head_.path);
   const GrpcStatus status = CheckHead();
@@ -92,7 +95,8 @@ void GrpcCall::OnHeadersEnd() {
 }
 
 GrpcStatus GrpcCall::CheckHead() {
-  if (method_ == nullptr) return {GrpcStatusCode::kUnimplemented, "unknown method '" + head_.path + "'"};
+  if (method_ == nullptr)
+    return {GrpcStatusCode::kUnimplemented, "unknown method '" + head_.path + "'"};
   if (!head_.malformed.empty()) {
     return {GrpcStatusCode::kInternal, "malformed value of header '" + head_.malformed + "'"};
   }
@@ -127,7 +131,8 @@ void GrpcCall::OnData(std::span<const std::byte> bytes) {
 void GrpcCall::OnWholeMessage(BufferView message) {
   if (!method_->unary) return context_->service->OnMessage(this, std::move(message));
   if (has_message_) {
-    return Finish({GrpcStatusCode::kUnimplemented, "a unary call takes one request message, got more"});
+    return Finish(
+        {GrpcStatusCode::kUnimplemented, "a unary call takes one request message, got more"});
   }
   has_message_ = true;
   message_ = std::move(message);
@@ -140,7 +145,8 @@ void GrpcCall::OnRequestEnd() {
   }
   if (!method_->unary) return context_->service->OnHalfClose(this);
   if (!has_message_) {
-    return Finish({GrpcStatusCode::kUnimplemented, "a unary call takes one request message, got none"});
+    return Finish(
+        {GrpcStatusCode::kUnimplemented, "a unary call takes one request message, got none"});
   }
   context_->service->OnMessage(this, std::move(message_));
 }
@@ -193,7 +199,8 @@ HeaderBlock GrpcCall::StatusTrailers(const GrpcStatus& status, bool trailers_onl
   if (status.ok() && !trailers_only) return OkTrailers();
   std::size_t count = 0;
   if (trailers_only) {
-    for (const nghttp2_nv& header : HeadersFor(MessageEncoding::kIdentity)) trailers_[count++] = header;
+    for (const nghttp2_nv& header : HeadersFor(MessageEncoding::kIdentity))
+      trailers_[count++] = header;
   }
   trailers_[count++] = StaticHeader("grpc-status", GrpcStatusText(status.code));
   if (!status.message.empty()) {

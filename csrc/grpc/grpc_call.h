@@ -1,5 +1,5 @@
-// One gRPC call on one HTTP/2 stream: headers checked, messages framed, deadline kept, status written.
-// Source: gRPC over HTTP/2, gRPC "Status codes and their use in gRPC".
+// One gRPC call on one HTTP/2 stream: headers checked, messages framed, deadline kept, status
+// written. Source: gRPC over HTTP/2, gRPC "Status codes and their use in gRPC".
 #pragma once
 
 #include <array>
@@ -18,11 +18,13 @@ namespace fastserve {
 
 class GrpcCall;
 
-// What a service keeps about a call; may outlive it (a request in the engine). Touched by the I/O thread only.
+// What a service keeps about a call; may outlive it (a request in the engine). Touched by the I/O
+// thread only.
 class CallState {
  public:
   virtual ~CallState() = default;
-  // The call has ended (answered, cancelled by the client, deadline passed): it must not be used any more.
+  // The call has ended (answered, cancelled by the client, deadline passed): it must not be used
+  // any more.
   virtual void OnCallClosed() = 0;
   // Reading is paused and everything sent so far is on its way.
   virtual void OnDrained() {}

@@ -16,8 +16,9 @@ class GrpcCompletion {
   virtual void Run() = 0;
 };
 
-// Many producers, one I/O thread. An eventfd wakes the thread, written only when it may be asleep. Shared with everything that
-// may still answer, so it may outlive the server; after Close completions are dropped.
+// Many producers, one I/O thread. An eventfd wakes the thread, written only when it may be asleep.
+// Shared with everything that may still answer, so it may outlive the server; after Close
+// completions are dropped.
 class GrpcCompletions {
  public:
   GrpcCompletions();

@@ -11,10 +11,10 @@ namespace fastserve {
 namespace {
 
 constexpr std::int64_t kNsPerMs = 1'000'000;
-constexpr std::int64_t kPrefaceMs = 20'000;     // from accept to the first frame
-constexpr std::int64_t kDrainPingMs = 1'000;    // for the answer to the PING after the first GOAWAY
+constexpr std::int64_t kPrefaceMs = 20'000;   // from accept to the first frame
+constexpr std::int64_t kDrainPingMs = 1'000;  // for the answer to the PING after the first GOAWAY
 constexpr std::int64_t kLingerMs = 1'000;
-constexpr std::int64_t kStallCheckMs = 1'000;   // undrained for so long: tensors are copied out
+constexpr std::int64_t kStallCheckMs = 1'000;  // undrained for so long: tensors are copied out
 constexpr int kStallChecksBeforeClose = 60;
 constexpr std::size_t kStalledBytes = std::size_t{64} << 20;
 constexpr std::uint64_t kDrainPing = 0x6472'6169'6e21'2121;
@@ -120,7 +120,8 @@ void GrpcConnection::AfterFlush(bool drained) {
     watching_writable_ = !drained;
     owner_->WatchWritable(this, watching_writable_);
   }
-  if (session_.failed() || (drained && session_.finished())) return drained ? StartLinger() : Close();
+  if (session_.failed() || (drained && session_.finished()))
+    return drained ? StartLinger() : Close();
   const bool waiting = !output_.empty() || session_.unsent_bytes() > 0;
   if (!waiting) {
     stalled_ = false;
@@ -132,7 +133,8 @@ void GrpcConnection::AfterFlush(bool drained) {
   }
 }
 
-// Closing a socket with unread bytes would make the kernel throw away our last frames: the peer may close first.
+// Closing a socket with unread bytes would make the kernel throw away our last frames: the peer may
+// close first.
 void GrpcConnection::StartLinger() {
   lingering_ = true;
   shutdown(fd_, SHUT_WR);
@@ -178,11 +180,13 @@ void GrpcConnection::OnAgeTimer() {
   if (aged_) return Close();
   aged_ = true;
   Drain();
-  if (options_.max_connection_age_grace_ms > 0) ArmIn(&age_timer_, options_.max_connection_age_grace_ms);
+  if (options_.max_connection_age_grace_ms > 0)
+    ArmIn(&age_timer_, options_.max_connection_age_grace_ms);
 }
 
-// Runs each second while responses wait for the peer. The first time they are copied out, so that no batch's buffer waits; a
-// peer that takes nothing while much waits gets no new calls, and is given up after a minute.
+// Runs each second while responses wait for the peer. The first time they are copied out, so that
+// no batch's buffer waits; a peer that takes nothing while much waits gets no new calls, and is
+// given up after a minute.
 void GrpcConnection::OnStallTimer() {
   const bool progress = sent_bytes_ != sent_at_stall_check_;
   sent_at_stall_check_ = sent_bytes_;

@@ -1,4 +1,5 @@
-// One accepted socket: reads into its HTTP/2 session, writes what the session has to say, keeps the connection's timers.
+// One accepted socket: reads into its HTTP/2 session, writes what the session has to say, keeps the
+// connection's timers.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ class GrpcConnectionOwner {
   virtual const GrpcCallContext& call_context() const = 0;
 };
 
-// Belongs to one I/O thread. Invariant: never destroyed inside its own calls; `closed()` tells the owner to do it.
+// Belongs to one I/O thread. Invariant: never destroyed inside its own calls; `closed()` tells the
+// owner to do it.
 class GrpcConnection final : public Http2Observer, public GrpcCallOwner {
  public:
   // Takes the descriptor.

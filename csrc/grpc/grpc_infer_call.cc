@@ -4,7 +4,8 @@
 
 namespace fastserve {
 
-void GrpcInferCall::Start(GrpcCall* call, const BufferView& message, const ServiceContext& service) {
+void GrpcInferCall::Start(GrpcCall* call, const BufferView& message,
+                          const ServiceContext& service) {
   auto request = std::make_shared<GrpcInferCall>(call, service.completions);
   request->timestamps.request_start = service.engine->clock().NowNs();
   if (Status status = ParseModelInferRequest(message, request.get()); !status.ok()) {
@@ -18,9 +19,8 @@ void GrpcInferCall::Start(GrpcCall* call, const BufferView& message, const Servi
 
 void GrpcInferCall::OnResponse(const RequestPtr& request, InferResponse response, bool final) {
   if (completions_->OnThread()) return Deliver(response, final);
-  completions_->Push(MakeGrpcTask([this, self = request, response = std::move(response), final] {
-    Deliver(response, final);
-  }));
+  completions_->Push(MakeGrpcTask(
+      [this, self = request, response = std::move(response), final] { Deliver(response, final); }));
 }
 
 void GrpcInferCall::Deliver(const InferResponse& response, bool final) {
@@ -28,7 +28,8 @@ void GrpcInferCall::Deliver(const InferResponse& response, bool final) {
   if (call == nullptr) return;
   Status status = response.status;
   if (status.ok() && spec != nullptr && spec->decoupled) {
-    status = Status::Unsupported("ModelInfer RPC doesn't support models with decoupled transaction policy");
+    status = Status::Unsupported(
+        "ModelInfer RPC doesn't support models with decoupled transaction policy");
   }
   if (status.ok()) {
     WireMessage message;

@@ -17,7 +17,8 @@ struct ServiceContext {
   std::shared_ptr<GrpcCompletions> completions;
 };
 
-// Request, sink and call state in one allocation. The request keeps itself alive while the engine has it.
+// Request, sink and call state in one allocation. The request keeps itself alive while the engine
+// has it.
 class GrpcInferCall final : public InferRequest, public ResponseSink, public CallState {
  public:
   // Parses `message`, submits it, answers errors at once.

@@ -24,8 +24,9 @@ void Watch(int epoll_fd, int operation, int fd, std::uint32_t events, void* user
 }  // namespace
 
 GrpcIoThread::GrpcIoThread(Engine* engine, AdminHandler* admin, const GrpcServerOptions& options,
-                           ReceiveBudget* budget)
+                           ReceiveBudget* budget, std::function<void()> on_removed)
     : options_(options),
+      on_removed_(std::move(on_removed)),
       completions_(std::make_shared<GrpcCompletions>()),
       epoll_fd_(epoll_create1(EPOLL_CLOEXEC)),
       service_({engine, &lender_, admin, completions_}),
@@ -138,6 +139,7 @@ void GrpcIoThread::RemoveConnection(GrpcConnection* connection) {
   }
   connections_.pop_back();
   connection_count_.fetch_sub(1, std::memory_order_relaxed);
+  on_removed_();
 }
 
 void GrpcIoThread::ScheduleFlush(GrpcConnection* connection) {

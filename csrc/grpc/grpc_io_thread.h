@@ -1,10 +1,12 @@
-// One thread of the gRPC front end: an epoll loop over its connections. In each turn it reads what arrived, submits the
-// requests, lends itself to the engine, and writes the answers: a cheap model needs no thread switch.
+// One thread of the gRPC front end: an epoll loop over its connections. In each turn it reads what
+// arrived, submits the requests, lends itself to the engine, and writes the answers: a cheap model
+// needs no thread switch.
 #pragma once
 
 #include <sys/epoll.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <span>
 #include <thread>
@@ -17,10 +19,13 @@
 
 namespace fastserve {
 
-// Created and destroyed by the server. Everything but the public functions runs on the thread itself.
+// Created and destroyed by the server. Everything but the public functions runs on the thread
+// itself.
 class GrpcIoThread final : private GrpcConnectionOwner {
  public:
-  GrpcIoThread(Engine* engine, AdminHandler* admin, const GrpcServerOptions& options, ReceiveBudget* budget);
+  // `on_removed` is called, on the thread, after a connection is gone.
+  GrpcIoThread(Engine* engine, AdminHandler* admin, const GrpcServerOptions& options,
+               ReceiveBudget* budget, std::function<void()> on_removed);
   ~GrpcIoThread() override;
 
   // Any thread.
@@ -47,6 +52,7 @@ class GrpcIoThread final : private GrpcConnectionOwner {
   const GrpcCallContext& call_context() const override { return context_; }
 
   const GrpcServerOptions& options_;
+  const std::function<void()> on_removed_;
   const std::shared_ptr<GrpcCompletions> completions_;
   const int epoll_fd_;
   TimeoutHeap timeouts_;

@@ -34,9 +34,11 @@ Result<AddressList> Resolve(const GrpcListenOptions& options) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* list = nullptr;
-  const int error = getaddrinfo(options.address.c_str(), std::to_string(options.port).c_str(), &hints, &list);
+  const int error =
+      getaddrinfo(options.address.c_str(), std::to_string(options.port).c_str(), &hints, &list);
   if (error != 0) {
-    return Status::InvalidArgument("gRPC address '" + options.address + "' cannot be used: " + gai_strerror(error));
+    return Status::InvalidArgument("gRPC address '" + options.address +
+                                   "' cannot be used: " + gai_strerror(error));
   }
   return AddressList(list);
 }
@@ -49,17 +51,19 @@ void SetOption(int fd, int level, int name) {
 Status BindAndListen(int fd, const addrinfo& address, const GrpcListenOptions& options) {
   SetOption(fd, SOL_SOCKET, SO_REUSEADDR);
   if (options.reuse_port) SetOption(fd, SOL_SOCKET, SO_REUSEPORT);
-  if (bind(fd, address.ai_addr, address.ai_addrlen) == 0 && listen(fd, kBacklog) == 0) return Status::Ok();
-  return Status::Unavailable("failed to listen for gRPC on " + options.address + ":" + std::to_string(options.port) +
-                             ": " + std::strerror(errno));
+  if (bind(fd, address.ai_addr, address.ai_addrlen) == 0 && listen(fd, kBacklog) == 0)
+    return Status::Ok();
+  return Status::Unavailable("failed to listen for gRPC on " + options.address + ":" +
+                             std::to_string(options.port) + ": " + std::strerror(errno));
 }
 
 int BoundPort(int fd) {
   sockaddr_storage bound{};
   socklen_t size = sizeof bound;
   if (getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) != 0) return 0;
-  const in_port_t port = bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6*>(&bound)->sin6_port
-                                                     : reinterpret_cast<const sockaddr_in*>(&bound)->sin_port;
+  const in_port_t port = bound.ss_family == AF_INET6
+                             ? reinterpret_cast<const sockaddr_in6*>(&bound)->sin6_port
+                             : reinterpret_cast<const sockaddr_in*>(&bound)->sin_port;
   return ntohs(port);
 }
 
@@ -73,7 +77,8 @@ Result<std::unique_ptr<GrpcListener>> GrpcListener::Create(const GrpcListenOptio
                                                            std::function<void(int)> adopt) {
   FASTSERVE_ASSIGN_OR_RETURN(const AddressList addresses, Resolve(options));
   const int fd = socket(addresses->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return Status::Unavailable(std::string("no socket for gRPC: ") + std::strerror(errno));
+  if (fd < 0)
+    return Status::Unavailable(std::string("no socket for gRPC: ") + std::strerror(errno));
   if (Status status = BindAndListen(fd, *addresses, options); !status.ok()) {
     close(fd);
     return status;

@@ -1,4 +1,5 @@
-// The listening socket and the thread that accepts: each connection goes to the I/O thread with the fewest open calls.
+// The listening socket and the thread that accepts: each connection goes to the I/O thread with the
+// fewest open calls.
 #pragma once
 
 #include <functional>
@@ -20,8 +21,10 @@ struct GrpcListenOptions {
 class GrpcListener {
  public:
   // `adopt` gets each accepted, non-blocking descriptor, on the listener's thread.
-  // Errors: Unavailable when the address cannot be used, with the reason; InvalidArgument when it is no address.
-  static Result<std::unique_ptr<GrpcListener>> Create(const GrpcListenOptions& options, std::function<void(int)> adopt);
+  // Errors: Unavailable when the address cannot be used, with the reason; InvalidArgument when it
+  // is no address.
+  static Result<std::unique_ptr<GrpcListener>> Create(const GrpcListenOptions& options,
+                                                      std::function<void(int)> adopt);
   ~GrpcListener();
   GrpcListener(const GrpcListener&) = delete;
   GrpcListener& operator=(const GrpcListener&) = delete;

@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::int64_t kWatchIntervalNs = 1'000'000'000;
 
-// Field 1 as a varint below 128: the shape of every answer here. false/0 is the default and is not written.
+// Field 1 as a varint below 128: the shape of every answer here. false/0 is the default and is not
+// written.
 WireMessage FieldOne(int value) {
   WireMessage message;
   if (value != 0) message.pieces.push_back({std::string{'\x08', static_cast<char>(value)}, {}});
@@ -38,9 +39,11 @@ std::optional<ModelReadyFields> ParseModelReady(const BufferView& message) {
   try {
     protozero::pbf_reader reader(reinterpret_cast<const char*>(message.data), message.size);
     while (reader.next()) {
-      if (reader.tag_and_type() == protozero::tag_and_type(1, protozero::pbf_wire_type::length_delimited)) {
+      if (reader.tag_and_type() ==
+          protozero::tag_and_type(1, protozero::pbf_wire_type::length_delimited)) {
         fields.name = reader.get_string();
-      } else if (reader.tag_and_type() == protozero::tag_and_type(2, protozero::pbf_wire_type::length_delimited)) {
+      } else if (reader.tag_and_type() ==
+                 protozero::tag_and_type(2, protozero::pbf_wire_type::length_delimited)) {
         fields.version = reader.get_string();
       } else {
         reader.skip();
@@ -66,23 +69,28 @@ std::optional<std::int64_t> ParseVersion(const std::string& text) {
 
 void AnswerServerLive(GrpcCall* call, const Engine& engine) { Answer(call, engine.live() ? 1 : 0); }
 
-void AnswerServerReady(GrpcCall* call, const Engine& engine) { Answer(call, engine.ready() ? 1 : 0); }
+void AnswerServerReady(GrpcCall* call, const Engine& engine) {
+  Answer(call, engine.ready() ? 1 : 0);
+}
 
 void AnswerModelReady(GrpcCall* call, const BufferView& message, const Engine& engine) {
   const std::optional<ModelReadyFields> fields = ParseModelReady(message);
   if (!fields) {
-    return call->Finish({GrpcStatusCode::kInternal, "the message is not a ModelReadyRequest in protobuf format"});
+    return call->Finish(
+        {GrpcStatusCode::kInternal, "the message is not a ModelReadyRequest in protobuf format"});
   }
   const std::optional<std::int64_t> version = ParseVersion(fields->version);
   if (!version) {
     return call->Finish({GrpcStatusCode::kInvalidArgument,
-                         "failed to get model version from specified version string '" + fields->version +
-                             "', version should be an integral value > 0"});
+                         "failed to get model version from specified version string '" +
+                             fields->version + "', version should be an integral value > 0"});
   }
   Answer(call, engine.model_state(fields->name, *version) == ModelState::kReady ? 1 : 0);
 }
 
-void AnswerHealthCheck(GrpcCall* call, const Engine& engine) { Answer(call, ServingStatus(engine.ready())); }
+void AnswerHealthCheck(GrpcCall* call, const Engine& engine) {
+  Answer(call, ServingStatus(engine.ready()));
+}
 
 void HealthWatch::Start(GrpcCall* call, const Engine& engine) {
   auto watch = std::make_shared<HealthWatch>(call, engine);

@@ -1,4 +1,5 @@
-// The health calls, answered in the core: ServerLive, ServerReady, ModelReady and grpc.health.v1.Health.
+// The health calls, answered in the core: ServerLive, ServerReady, ModelReady and
+// grpc.health.v1.Health.
 #pragma once
 
 #include <memory>

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 
-// Both limits came with security fixes of nghttp2; an older library lacks them, then these resolve to null and our own
-// budgets (Http2Options) stand alone.
+// Both limits came with security fixes of nghttp2; an older library lacks them, then these resolve
+// to null and our own budgets (Http2Options) stand alone.
 extern "C" {
-__attribute__((weak)) void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option* option, uint64_t burst,
+__attribute__((weak)) void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option* option,
+                                                                      uint64_t burst,
                                                                       uint64_t rate);
 }
 
@@ -23,8 +24,9 @@ struct Http2Callbacks {
     return 0;
   }
 
-  static int OnHeader(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name, size_t name_size,
-                      const uint8_t* value, size_t value_size, uint8_t, void* user_data) {
+  static int OnHeader(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name,
+                      size_t name_size, const uint8_t* value, size_t value_size, uint8_t,
+                      void* user_data) {
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;  // request trailers: gRPC has none
     Http2Stream* stream = Session(user_data)->Find(frame->hd.stream_id);
     if (stream != nullptr) {
@@ -44,15 +46,17 @@ struct Http2Callbacks {
     return 0;
   }
 
-  static int OnData(nghttp2_session* raw, uint8_t, int32_t stream_id, const uint8_t* data, size_t size,
-                    void* user_data) {
+  static int OnData(nghttp2_session* raw, uint8_t, int32_t stream_id, const uint8_t* data,
+                    size_t size, void* user_data) {
     Http2Stream* stream = Session(user_data)->Find(stream_id);
-    if (stream == nullptr) return nghttp2_session_consume_connection(raw, size) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (stream == nullptr)
+      return nghttp2_session_consume_connection(raw, size) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
     stream->OnData({reinterpret_cast<const std::byte*>(data), size});
     return 0;
   }
 
-  static int OnStreamClose(nghttp2_session*, int32_t stream_id, uint32_t error_code, void* user_data) {
+  static int OnStreamClose(nghttp2_session*, int32_t stream_id, uint32_t error_code,
+                           void* user_data) {
     Http2Session* session = Session(user_data);
     Http2Stream* stream = session->Find(stream_id);
     if (stream != nullptr) session->CloseStream(stream, error_code);
@@ -64,9 +68,10 @@ struct Http2Callbacks {
     return 0;
   }
 
-  // How much of a stream's body goes into the next DATA frame; with the last of it, the trailers are submitted.
-  static ssize_t ReadBody(nghttp2_session* raw, int32_t stream_id, uint8_t*, size_t room, uint32_t* flags,
-                          nghttp2_data_source* source, void*) {
+  // How much of a stream's body goes into the next DATA frame; with the last of it, the trailers
+  // are submitted.
+  static ssize_t ReadBody(nghttp2_session* raw, int32_t stream_id, uint8_t*, size_t room,
+                          uint32_t* flags, nghttp2_data_source* source, void*) {
     auto* stream = static_cast<Http2Stream*>(source->ptr);
     const std::size_t size = std::min(room, stream->body_.size());
     const bool last = size == stream->body_.size() && stream->has_trailers_;
@@ -95,11 +100,12 @@ struct Http2Callbacks {
   }
 
   // As large a DATA frame as windows and the peer's SETTINGS_MAX_FRAME_SIZE allow.
-  static ssize_t DataFrameSize(nghttp2_session*, uint8_t, int32_t, int32_t connection_window, int32_t stream_window,
-                               uint32_t max_frame_size, void*) {
+  static ssize_t DataFrameSize(nghttp2_session*, uint8_t, int32_t, int32_t connection_window,
+                               int32_t stream_window, uint32_t max_frame_size, void*) {
     constexpr std::int64_t kMaxDataBytes = 256 * 1024;
     const std::int64_t window = std::min(connection_window, stream_window);
-    return static_cast<ssize_t>(std::min({window, static_cast<std::int64_t>(max_frame_size), kMaxDataBytes}));
+    return static_cast<ssize_t>(
+        std::min({window, static_cast<std::int64_t>(max_frame_size), kMaxDataBytes}));
   }
 };
 
@@ -110,12 +116,14 @@ const nghttp2_session_callbacks* SessionCallbacks() {
     nghttp2_session_callbacks_set_on_begin_headers_callback(made, Http2Callbacks::OnBeginHeaders);
     nghttp2_session_callbacks_set_on_header_callback(made, Http2Callbacks::OnHeader);
     nghttp2_session_callbacks_set_on_frame_recv_callback(made, Http2Callbacks::OnFrame);
-    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(made, Http2Callbacks::OnInvalidFrame);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(made,
+                                                                 Http2Callbacks::OnInvalidFrame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, Http2Callbacks::OnData);
     nghttp2_session_callbacks_set_on_stream_close_callback(made, Http2Callbacks::OnStreamClose);
     nghttp2_session_callbacks_set_on_frame_send_callback(made, Http2Callbacks::OnFrameSent);
     nghttp2_session_callbacks_set_send_data_callback(made, Http2Callbacks::SendData);
-    nghttp2_session_callbacks_set_data_source_read_length_callback(made, Http2Callbacks::DataFrameSize);
+    nghttp2_session_callbacks_set_data_source_read_length_callback(made,
+                                                                   Http2Callbacks::DataFrameSize);
     return made;
   }();
   return callbacks;

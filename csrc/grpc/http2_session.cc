@@ -33,7 +33,8 @@ Http2Session::Http2Session(const Http2Options& options, Http2Observer* observer)
       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
   }};
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size());
-  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, options_.connection_window_bytes);
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
+                                        options_.connection_window_bytes);
 }
 
 Http2Session::~Http2Session() {
@@ -45,8 +46,8 @@ void Http2Session::Receive(std::span<const std::byte> bytes, std::int64_t now_ns
   if (failed_) return;
   now_ns_ = now_ns;
   if (in_header_block_) header_block_bytes_ += bytes.size();
-  const ssize_t result =
-      nghttp2_session_mem_recv(session_, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  const ssize_t result = nghttp2_session_mem_recv(
+      session_, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
   // A protocol error queues its own GOAWAY; what is returned here is an error it cannot go on from.
   if (result < 0) {
     Fail(result == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR,
@@ -115,14 +116,16 @@ void Http2Session::Ping(std::uint64_t payload) {
 void Http2Session::AnnounceShutdown() { nghttp2_submit_shutdown_notice(session_); }
 
 void Http2Session::FinishShutdown() {
-  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
-                        NGHTTP2_NO_ERROR, nullptr, 0);
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
+                        nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
+                        nullptr, 0);
 }
 
 void Http2Session::Fail(std::uint32_t error_code, std::string_view reason) {
   if (failed_) return;
   failed_ = true;
-  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_), error_code,
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
+                        nghttp2_session_get_last_proc_stream_id(session_), error_code,
                         NghttpBytes(reason.data()), reason.size());
 }
 
@@ -131,7 +134,8 @@ bool Http2Session::finished() const {
 }
 
 void Http2Session::CopyOutBodies() {
-  for (Http2Stream* stream = streams_; stream != nullptr; stream = stream->next_) stream->body_.CopyOut();
+  for (Http2Stream* stream = streams_; stream != nullptr; stream = stream->next_)
+    stream->body_.CopyOut();
 }
 
 Http2Stream* Http2Session::Find(std::int32_t stream_id) const {

@@ -1,5 +1,5 @@
-// The server side of one HTTP/2 connection: bytes in -> stream events, stream operations -> bytes out. No sockets, threads or
-// clocks. Wraps nghttp2. Source: RFC 9113, RFC 7541.
+// The server side of one HTTP/2 connection: bytes in -> stream events, stream operations -> bytes
+// out. No sockets, threads or clocks. Wraps nghttp2. Source: RFC 9113, RFC 7541.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
@@ -25,14 +25,15 @@ nghttp2_nv StaticHeader(std::string_view name, std::string_view value);
 // One request and its response. The upper layer derives from it; the session drives it.
 //
 //   headers -> OnHeader* OnHeadersEnd -> OnData* -> OnRequestEnd        (the request)
-//   Respond -> SendBody* -> SendTrailers | RespondAndEnd                 (the response, from any of these or later)
-//   OnClosed: the last event; afterwards no session operation is allowed
+//   Respond -> SendBody* -> SendTrailers | RespondAndEnd                 (the response, from any of
+//   these or later) OnClosed: the last event; afterwards no session operation is allowed
 class Http2Stream {
  public:
   virtual ~Http2Stream() = default;
   virtual void OnHeader(std::string_view name, std::string_view value) = 0;
   virtual void OnHeadersEnd() = 0;
-  // `bytes` must be given back with Http2Session::Consume, at once or later; until then the peer's window stays smaller.
+  // `bytes` must be given back with Http2Session::Consume, at once or later; until then the peer's
+  // window stays smaller.
   virtual void OnData(std::span<const std::byte> bytes) = 0;
   virtual void OnRequestEnd() = 0;
   // The last byte queued by SendBody was written.
@@ -76,7 +77,8 @@ struct Http2Options {
   std::uint32_t max_frame_bytes = 1 << 20;
   std::int32_t stream_window_bytes = (16 << 20) + (1 << 20);
   std::int32_t connection_window_bytes = 64 << 20;
-  // Streams the peer resets: this many at once, so many more per second, and one for each stream that ended well.
+  // Streams the peer resets: this many at once, so many more per second, and one for each stream
+  // that ended well.
   std::int64_t reset_burst = 10000;
   std::int64_t resets_per_second = 1000;
   // SETTINGS, PRIORITY, empty DATA and invalid frames.
@@ -84,8 +86,9 @@ struct Http2Options {
   std::int64_t glitches_per_second = 100;
 };
 
-// Not thread safe. Invariants: 1. every stream made gets exactly one OnClosed, at the latest from the destructor. 2. after
-// `failed()` nothing more is received; what is queued (a GOAWAY) is still written.
+// Not thread safe. Invariants: 1. every stream made gets exactly one OnClosed, at the latest from
+// the destructor. 2. after `failed()` nothing more is received; what is queued (a GOAWAY) is still
+// written.
 class Http2Session {
  public:
   Http2Session(const Http2Options& options, Http2Observer* observer);
@@ -140,8 +143,8 @@ class Http2Session {
   const Http2Options options_;
   Http2Observer* const observer_;
   nghttp2_session* session_ = nullptr;
-  WriteQueue* output_ = nullptr;     // during CollectOutput
-  Http2Stream* streams_ = nullptr;   // open streams, a doubly linked list
+  WriteQueue* output_ = nullptr;    // during CollectOutput
+  Http2Stream* streams_ = nullptr;  // open streams, a doubly linked list
   std::size_t open_streams_ = 0;
   std::size_t unsent_bytes_ = 0;
   std::size_t header_block_bytes_ = 0;  // received since an unfinished header block began

@@ -10,9 +10,9 @@ struct KeepAliveOptions {
   std::int64_t time_ms = 7200000;
   std::int64_t timeout_ms = 20000;
   bool permit_without_calls = false;
-  int max_pings_without_data = 2;                               // 0: any number
+  int max_pings_without_data = 2;  // 0: any number
   std::int64_t min_recv_ping_interval_without_data_ms = 300000;
-  int max_ping_strikes = 2;                                     // 0: any number
+  int max_ping_strikes = 2;  // 0: any number
 };
 
 // The keep-alive state of one connection. Time is given. Not thread safe.
@@ -20,7 +20,8 @@ class KeepAlive {
  public:
   enum class Action : std::uint8_t { kNone, kSendPing, kClose };
 
-  KeepAlive(const KeepAliveOptions& options, std::int64_t now_ns) : options_(options), last_received_ns_(now_ns) {}
+  KeepAlive(const KeepAliveOptions& options, std::int64_t now_ns)
+      : options_(options), last_received_ns_(now_ns) {}
 
   // False when the peer has pinged too often: the connection is to end with "too_many_pings".
   bool AllowPing(std::int64_t now_ns, bool has_calls);

@@ -62,8 +62,10 @@ const GrpcMethod* FindIn(const Methods& methods, std::string_view name) {
 }  // namespace
 
 const GrpcMethod* KserveService::Find(std::string_view path) const {
-  if (path.starts_with(kInferencePrefix)) return FindIn(kInferenceMethods, path.substr(kInferencePrefix.size()));
-  if (path.starts_with(kHealthPrefix)) return FindIn(kHealthMethods, path.substr(kHealthPrefix.size()));
+  if (path.starts_with(kInferencePrefix))
+    return FindIn(kInferenceMethods, path.substr(kInferencePrefix.size()));
+  if (path.starts_with(kHealthPrefix))
+    return FindIn(kHealthMethods, path.substr(kHealthPrefix.size()));
   return nullptr;
 }
 

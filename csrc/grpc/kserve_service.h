@@ -1,4 +1,5 @@
-// The method table: inference.GRPCInferenceService (Triton's grpc_service.proto) and grpc.health.v1.Health.
+// The method table: inference.GRPCInferenceService (Triton's grpc_service.proto) and
+// grpc.health.v1.Health.
 #pragma once
 
 #include "grpc/admin_calls.h"

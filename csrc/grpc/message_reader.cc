@@ -14,12 +14,14 @@ constexpr std::size_t kAlignSearchBytes = 64 * 1024;
 constexpr std::size_t kAlignStepBytes = 1024;
 
 GrpcStatus TooLarge(std::uint64_t size, std::uint64_t limit) {
-  return {GrpcStatusCode::kResourceExhausted, "SERVER: Received message larger than max (" + std::to_string(size) +
-                                                  " vs. " + std::to_string(limit) + ")"};
+  return {GrpcStatusCode::kResourceExhausted, "SERVER: Received message larger than max (" +
+                                                  std::to_string(size) + " vs. " +
+                                                  std::to_string(limit) + ")"};
 }
 
 GrpcStatus OutOfMemory(std::size_t size) {
-  return {GrpcStatusCode::kResourceExhausted, "no memory to receive a message of " + std::to_string(size) + " bytes"};
+  return {GrpcStatusCode::kResourceExhausted,
+          "no memory to receive a message of " + std::to_string(size) + " bytes"};
 }
 
 }  // namespace
@@ -30,7 +32,9 @@ bool ReceiveBudget::Take(std::size_t bytes) {
   return false;
 }
 
-void ReceiveBudget::GiveBack(std::size_t bytes) { used_bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
+void ReceiveBudget::GiveBack(std::size_t bytes) {
+  used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+}
 
 void MessageReader::Reset(const MessageLimits& limits, MessageEncoding encoding) {
   ReleaseBudget();
@@ -72,7 +76,8 @@ bool MessageReader::ReadPrefix(std::span<const std::byte>* bytes) {
 GrpcStatus MessageReader::StartMessage() {
   const auto flag = std::to_integer<unsigned>(prefix_[0]);
   declared_ = 0;
-  for (std::size_t i = 1; i < kPrefixBytes; ++i) declared_ = declared_ << 8 | std::to_integer<std::size_t>(prefix_[i]);
+  for (std::size_t i = 1; i < kPrefixBytes; ++i)
+    declared_ = declared_ << 8 | std::to_integer<std::size_t>(prefix_[i]);
   if (flag > 1) return {GrpcStatusCode::kInternal, "message prefix has an invalid compressed flag"};
   compressed_ = flag == 1;
   if (compressed_ && encoding_ == MessageEncoding::kIdentity) {
@@ -113,7 +118,8 @@ void MessageReader::CopyIn(std::span<const std::byte> chunk) {
   CountCopiedBytes(chunk.size());
 }
 
-// Chooses shift_ as soon as the place of the first raw tensor is known. What arrived before (a little) is moved.
+// Chooses shift_ as soon as the place of the first raw tensor is known. What arrived before (a
+// little) is moved.
 void MessageReader::AlignTensor(std::span<const std::byte> known) {
   if (aligned_) return;
   const std::optional<std::size_t> offset = FirstRawInputOffset(known);
@@ -160,7 +166,8 @@ GrpcStatus MessageReader::FinishCompressed() {
   buffer_.reset();
   if (!status.ok()) {
     const bool too_large = status.code() == StatusCode::kUnavailable;
-    return {too_large ? GrpcStatusCode::kResourceExhausted : GrpcStatusCode::kInternal, status.message()};
+    return {too_large ? GrpcStatusCode::kResourceExhausted : GrpcStatusCode::kInternal,
+            status.message()};
   }
   const std::span<const std::byte> bytes = std::as_bytes(std::span(expanded));
   const std::size_t offset = FirstRawInputOffset(bytes).value_or(0);

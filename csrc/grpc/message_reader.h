@@ -1,5 +1,5 @@
-// DATA bytes -> gRPC messages: the 5-byte prefix, reassembly across frames, size limit, decompression.
-// Source: gRPC over HTTP/2, "Length-Prefixed-Message".
+// DATA bytes -> gRPC messages: the 5-byte prefix, reassembly across frames, size limit,
+// decompression. Source: gRPC over HTTP/2, "Length-Prefixed-Message".
 #pragma once
 
 #include <array>
@@ -32,9 +32,10 @@ struct MessageLimits {
   ReceiveBudget* budget = nullptr;  // may be null
 };
 
-// Reassembles the messages of one stream. The copy into the message's buffer is the only one; the buffer is placed so that the
-// first raw tensor in the message is aligned. Memory is written (and so becomes resident) only as bytes arrive; address space
-// beyond kReserveBytes is not taken on the word of the prefix. Reused between streams by Reset. Not thread safe.
+// Reassembles the messages of one stream. The copy into the message's buffer is the only one; the
+// buffer is placed so that the first raw tensor in the message is aligned. Memory is written (and
+// so becomes resident) only as bytes arrive; address space beyond kReserveBytes is not taken on the
+// word of the prefix. Reused between streams by Reset. Not thread safe.
 class MessageReader {
  public:
   enum class Progress : std::uint8_t { kNeedsMore, kMessage, kError };
@@ -45,8 +46,9 @@ class MessageReader {
   MessageReader& operator=(const MessageReader&) = delete;
 
   void Reset(const MessageLimits& limits, MessageEncoding encoding);
-  // Consumes from the front of *bytes until a message is complete (kMessage: take it, then call again), everything is consumed
-  // (kNeedsMore) or the stream is broken (kError: *error says how; the reader takes no more).
+  // Consumes from the front of *bytes until a message is complete (kMessage: take it, then call
+  // again), everything is consumed (kNeedsMore) or the stream is broken (kError: *error says how;
+  // the reader takes no more).
   Progress Read(std::span<const std::byte>* bytes, GrpcStatus* error);
   BufferView TakeMessage();
   // True inside a message or its prefix.
@@ -73,9 +75,9 @@ class MessageReader {
   std::size_t prefix_size_ = 0;
   bool compressed_ = false;
   bool aligned_ = false;
-  std::size_t declared_ = 0;     // size in the prefix
-  std::size_t arrived_ = 0;      // of declared_
-  std::size_t shift_ = 0;        // where the message begins in buffer_
+  std::size_t declared_ = 0;  // size in the prefix
+  std::size_t arrived_ = 0;   // of declared_
+  std::size_t shift_ = 0;     // where the message begins in buffer_
   std::size_t budget_taken_ = 0;
   BufferPtr buffer_;
   BufferView message_;

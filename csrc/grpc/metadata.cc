@@ -9,7 +9,8 @@ namespace {
 
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 constexpr std::size_t kMaxTimeoutDigits = 8;
-constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+constexpr std::string_view kAlphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 // Nanoseconds of one unit; 0 for a letter that is none.
 std::int64_t UnitNs(char unit) {
@@ -49,7 +50,8 @@ std::string_view WithoutPadding(std::string_view text) {
 RequestHead::ContentType ClassifyContentType(std::string_view value) {
   constexpr std::string_view kGrpc = "application/grpc";
   if (!value.starts_with(kGrpc)) return RequestHead::ContentType::kOther;
-  const bool ends_or_qualified = value.size() == kGrpc.size() || value[kGrpc.size()] == '+' || value[kGrpc.size()] == ';';
+  const bool ends_or_qualified =
+      value.size() == kGrpc.size() || value[kGrpc.size()] == '+' || value[kGrpc.size()] == ';';
   return ends_or_qualified ? RequestHead::ContentType::kGrpc : RequestHead::ContentType::kOther;
 }
 
@@ -77,7 +79,8 @@ std::optional<std::int64_t> ParseGrpcTimeout(std::string_view text) {
     if (digit < '0' || digit > '9') return std::nullopt;
     value = value * 10 + (digit - '0');
   }
-  if (value > std::numeric_limits<std::int64_t>::max() / unit) return std::numeric_limits<std::int64_t>::max();
+  if (value > std::numeric_limits<std::int64_t>::max() / unit)
+    return std::numeric_limits<std::int64_t>::max();
   return value * unit;
 }
 

@@ -1,4 +1,5 @@
-// The DATA bytes of one stream that HTTP/2 flow control has not let go yet: small built pieces and views into tensors.
+// The DATA bytes of one stream that HTTP/2 flow control has not let go yet: small built pieces and
+// views into tensors.
 #pragma once
 
 #include <cstddef>
@@ -17,9 +18,11 @@ class OutgoingBody {
   void AppendMessage(std::string prefix, WireMessage message);
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  // Moves the first `count` bytes (count <= size()) to `queue`: small runs copied, large tensor runs as views.
+  // Moves the first `count` bytes (count <= size()) to `queue`: small runs copied, large tensor
+  // runs as views.
   void MoveTo(WriteQueue* queue, std::size_t count);
-  // Replaces views into tensors by copies, so that a batch's output buffer need not wait for a slow peer.
+  // Replaces views into tensors by copies, so that a batch's output buffer need not wait for a slow
+  // peer.
   void CopyOut();
   void Clear();
 

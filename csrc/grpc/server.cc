@@ -1,9 +1,7 @@
 #include "grpc/server.h"
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
-#include <thread>
 
 #include "grpc/grpc_io_thread.h"
 #include "grpc/grpc_listener.h"
@@ -13,9 +11,11 @@ namespace fastserve {
 Result<std::unique_ptr<GrpcServer>> GrpcServer::Create(Engine* engine, AdminHandler* admin,
                                                        GrpcServerOptions options) {
   std::unique_ptr<GrpcServer> server(new GrpcServer(engine, admin, std::move(options)));
-  const GrpcListenOptions listen{server->options_.address, server->options_.port, server->options_.reuse_port};
-  FASTSERVE_ASSIGN_OR_RETURN(server->listener_,
-                             GrpcListener::Create(listen, [raw = server.get()](int fd) { raw->Adopt(fd); }));
+  const GrpcListenOptions listen{server->options_.address, server->options_.port,
+                                 server->options_.reuse_port};
+  FASTSERVE_ASSIGN_OR_RETURN(
+      server->listener_,
+      GrpcListener::Create(listen, [raw = server.get()](int fd) { raw->Adopt(fd); }));
   server->port_ = server->listener_->port();
   return server;
 }
@@ -25,7 +25,8 @@ GrpcServer::GrpcServer(Engine* engine, AdminHandler* admin, GrpcServerOptions op
       budget_(options_.max_receiving_bytes > 0 ? options_.max_receiving_bytes
                                                : std::numeric_limits<std::uint64_t>::max()) {
   for (int i = 0; i < std::max(1, options_.thread_count); ++i) {
-    threads_.push_back(std::make_unique<GrpcIoThread>(engine, admin, options_, &budget_));
+    threads_.push_back(std::make_unique<GrpcIoThread>(engine, admin, options_, &budget_,
+                                                      [this] { OnConnectionRemoved(); }));
   }
 }
 
@@ -40,12 +41,20 @@ void GrpcServer::StopAccepting() {
 }
 
 bool GrpcServer::WaitDrained(std::int64_t timeout_ns) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::nanoseconds(timeout_ns);
+  const Clock& clock = SystemClock();
+  const std::int64_t end_ns = clock.NowNs() + timeout_ns;
+  MutexLock lock(removed_mutex_);
   while (connections() > 0) {
-    if (std::chrono::steady_clock::now() >= end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    const std::int64_t left_ns = end_ns - clock.NowNs();
+    if (left_ns <= 0) return false;
+    removed_.WaitFor(removed_mutex_, left_ns);
   }
   return true;
+}
+
+void GrpcServer::OnConnectionRemoved() {
+  MutexLock lock(removed_mutex_);
+  removed_.NotifyAll();
 }
 
 std::size_t GrpcServer::connections() const {

@@ -6,8 +6,8 @@ namespace fastserve {
 
 namespace {
 
-constexpr std::array<std::string_view, 17> kCodeTexts = {"0", "1",  "2",  "3",  "4",  "5",  "6",  "7", "8",
-                                                         "9", "10", "11", "12", "13", "14", "15", "16"};
+constexpr std::array<std::string_view, 17> kCodeTexts = {
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"};
 constexpr std::string_view kHexDigits = "0123456789ABCDEF";
 
 bool StaysPlain(unsigned char byte) { return byte >= 0x20 && byte <= 0x7E && byte != '%'; }

@@ -1,5 +1,6 @@
 // gRPC status codes and their form on the wire: the number, and the message percent-encoded.
-// Source: gRPC over HTTP/2 ("Responses", "Percent-Encoded"), gRPC "Status codes and their use in gRPC".
+// Source: gRPC over HTTP/2 ("Responses", "Percent-Encoded"), gRPC "Status codes and their use in
+// gRPC".
 #pragma once
 
 #include <string>

@@ -47,7 +47,8 @@ void StreamInfer::OnResponse(StreamInferRequest* request, InferResponse response
   WriteReady();
 }
 
-// Writes every response that is not held back by an earlier request. Decoupled models are not held back.
+// Writes every response that is not held back by an earlier request. Decoupled models are not held
+// back.
 void StreamInfer::WriteReady() {
   const std::shared_ptr<StreamInfer> self = shared_from_this();
   bool in_order = true;
@@ -92,7 +93,8 @@ void StreamInfer::EndIfAnswered() {
 void StreamInfer::AdjustReading() {
   if (call_ == nullptr) return;
   const bool full = pending_.size() > kMaxPending || call_->unsent_bytes() > kMaxUnsentBytes;
-  const bool roomy = pending_.size() <= kMaxPending / 2 && call_->unsent_bytes() <= kMaxUnsentBytes / 2;
+  const bool roomy =
+      pending_.size() <= kMaxPending / 2 && call_->unsent_bytes() <= kMaxUnsentBytes / 2;
   if (paused_ ? !roomy : !full) return;
   paused_ = !paused_;
   call_->PauseReading(paused_);
@@ -100,9 +102,10 @@ void StreamInfer::AdjustReading() {
 
 void StreamInferRequest::OnResponse(const RequestPtr& request, InferResponse response, bool final) {
   if (completions_->OnThread()) return stream_->OnResponse(this, std::move(response), final);
-  completions_->Push(MakeGrpcTask([this, self = request, response = std::move(response), final]() mutable {
-    stream_->OnResponse(this, std::move(response), final);
-  }));
+  completions_->Push(
+      MakeGrpcTask([this, self = request, response = std::move(response), final]() mutable {
+        stream_->OnResponse(this, std::move(response), final);
+      }));
 }
 
 }  // namespace fastserve

@@ -1,5 +1,6 @@
-// ModelStreamInfer: many requests and responses on one call. As in Triton, the responses of models that are not decoupled come in
-// the order of their requests, and an error is a response of its own unless the client sent `triton_grpc_error: true`.
+// ModelStreamInfer: many requests and responses on one call. As in Triton, the responses of models
+// that are not decoupled come in the order of their requests, and an error is a response of its own
+// unless the client sent `triton_grpc_error: true`.
 #pragma once
 
 #include <deque>
@@ -27,7 +28,8 @@ class StreamInfer final : public CallState, public std::enable_shared_from_this<
   void OnResponse(StreamInferRequest* request, InferResponse response, bool final);
 
  private:
-  // Pausing bounds what one stream can have waiting; the client goes on when half of it is answered.
+  // Pausing bounds what one stream can have waiting; the client goes on when half of it is
+  // answered.
   static constexpr std::size_t kMaxPending = 1024;
   static constexpr std::size_t kMaxUnsentBytes = std::size_t{32} << 20;
 
@@ -45,7 +47,8 @@ class StreamInfer final : public CallState, public std::enable_shared_from_this<
 
 class StreamInferRequest final : public InferRequest, public ResponseSink {
  public:
-  StreamInferRequest(std::shared_ptr<StreamInfer> stream, std::shared_ptr<GrpcCompletions> completions)
+  StreamInferRequest(std::shared_ptr<StreamInfer> stream,
+                     std::shared_ptr<GrpcCompletions> completions)
       : stream_(std::move(stream)), completions_(std::move(completions)) {}
   void OnResponse(const RequestPtr& request, InferResponse response, bool final) override;
 

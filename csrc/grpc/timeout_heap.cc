@@ -51,7 +51,9 @@ void TimeoutHeap::SiftDown(std::size_t index) {
   for (;;) {
     std::size_t child = index * 2 + 1;
     if (child >= entries_.size()) break;
-    if (child + 1 < entries_.size() && entries_[child + 1].deadline_ns < entries_[child].deadline_ns) ++child;
+    if (child + 1 < entries_.size() &&
+        entries_[child + 1].deadline_ns < entries_[child].deadline_ns)
+      ++child;
     if (entry.deadline_ns <= entries_[child].deadline_ns) break;
     Place(index, entries_[child]);
     index = child;

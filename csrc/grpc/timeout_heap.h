@@ -1,5 +1,5 @@
-// The timeouts of one I/O thread: a binary min-heap whose entries can be taken out again in O(log n), so that a call that
-// ends before its deadline leaves nothing behind.
+// The timeouts of one I/O thread: a binary min-heap whose entries can be taken out again in O(log
+// n), so that a call that ends before its deadline leaves nothing behind.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@ namespace fastserve {
 
 class TimeoutHeap;
 
-// One timeout: armed at most once at a time. Belongs to the object that waits; must be cancelled before it is destroyed
-// (its destructor does so). Not thread safe.
+// One timeout: armed at most once at a time. Belongs to the object that waits; must be cancelled
+// before it is destroyed (its destructor does so). Not thread safe.
 class Timeout {
  public:
   explicit Timeout(std::function<void()> fire) : fire_(std::move(fire)) {}
@@ -39,8 +39,11 @@ class TimeoutHeap {
   void Arm(Timeout* timeout, std::int64_t deadline_ns);
   void Disarm(Timeout* timeout);
   // kNever when empty.
-  std::int64_t next_deadline_ns() const { return entries_.empty() ? kNever : entries_.front().deadline_ns; }
-  // Fires, disarmed, everything due at `now_ns`. A timeout may arm itself and others again while it fires.
+  std::int64_t next_deadline_ns() const {
+    return entries_.empty() ? kNever : entries_.front().deadline_ns;
+  }
+  // Fires, disarmed, everything due at `now_ns`. A timeout may arm itself and others again while it
+  // fires.
   void FireDue(std::int64_t now_ns);
   std::size_t size() const { return entries_.size(); }
 

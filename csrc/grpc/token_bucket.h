@@ -1,5 +1,5 @@
-// A budget of bad or costly frames: a burst, and so many more per second. What floods a connection runs out of it, what a
-// busy client does now and then does not.
+// A budget of bad or costly frames: a burst, and so many more per second. What floods a connection
+// runs out of it, what a busy client does now and then does not.
 #pragma once
 
 #include <algorithm>

@@ -33,8 +33,9 @@ std::size_t WriteQueue::Gather(std::span<iovec> room) const {
   std::size_t offset = offset_;
   for (std::size_t i = first_; i < segments_.size() && count < room.size(); ++i) {
     const Segment& segment = segments_[i];
-    const char* begin = segment.view.data != nullptr ? reinterpret_cast<const char*>(segment.view.data)
-                                                     : scratch_.data() + segment.scratch_begin;
+    const char* begin = segment.view.data != nullptr
+                            ? reinterpret_cast<const char*>(segment.view.data)
+                            : scratch_.data() + segment.scratch_begin;
     room[count++] = {const_cast<char*>(begin + offset), segment.size - offset};
     offset = 0;
   }
@@ -67,8 +68,9 @@ void WriteQueue::CopyOut() {
   for (std::size_t i = first_; i < segments_.size(); ++i) {
     const Segment& segment = segments_[i];
     const std::size_t skip = i == first_ ? offset_ : 0;
-    const char* begin = segment.view.data != nullptr ? reinterpret_cast<const char*>(segment.view.data)
-                                                     : scratch_.data() + segment.scratch_begin;
+    const char* begin = segment.view.data != nullptr
+                            ? reinterpret_cast<const char*>(segment.view.data)
+                            : scratch_.data() + segment.scratch_begin;
     flat.append(begin + skip, segment.size - skip);
   }
   CountCopiedBytes(view_bytes_);

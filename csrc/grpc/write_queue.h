@@ -1,5 +1,5 @@
-// Bytes of one connection ready for the socket: frame headers and small payloads in one scratch buffer, large tensor runs as
-// views, handed to writev together.
+// Bytes of one connection ready for the socket: frame headers and small payloads in one scratch
+// buffer, large tensor runs as views, handed to writev together.
 #pragma once
 
 #include <sys/uio.h>
@@ -13,10 +13,12 @@
 
 namespace fastserve {
 
-// Not thread safe. Invariant: the unsent bytes are, in order, those of segments_[first_..], less offset_ of the first.
+// Not thread safe. Invariant: the unsent bytes are, in order, those of segments_[first_..], less
+// offset_ of the first.
 class WriteQueue {
  public:
-  // Runs shorter than this are copied into the scratch buffer: an iovec entry and a reference cost more.
+  // Runs shorter than this are copied into the scratch buffer: an iovec entry and a reference cost
+  // more.
   static constexpr std::size_t kViewBytes = 1024;
 
   void AppendCopy(const void* data, std::size_t size);
@@ -24,7 +26,8 @@ class WriteQueue {
 
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  // Fills at most `room` entries with the first unsent bytes; returns how many. Valid until the next call.
+  // Fills at most `room` entries with the first unsent bytes; returns how many. Valid until the
+  // next call.
   std::size_t Gather(std::span<iovec> room) const;
   // Drops the first `count` bytes, which were sent.
   void Consume(std::size_t count);

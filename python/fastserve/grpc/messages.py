@@ -1,4 +1,4 @@
-"""The messages of the administrative calls, in the private descriptor pool of fastserve.config.schema."""
+"""The messages of the administrative calls, in the private pool of fastserve.config.schema."""
 
 from pathlib import Path
 from typing import Any

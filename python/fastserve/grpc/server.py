@@ -1,4 +1,4 @@
-"""The native gRPC server as a service of the event loop: start, answer administrative calls, stop."""
+"""The native gRPC server as a service of the event loop, which answers its administrative calls."""
 
 import asyncio
 from typing import Any

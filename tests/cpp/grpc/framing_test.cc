@@ -15,14 +15,17 @@ namespace {
 
 std::string Frame(std::string_view message, bool compressed = false) {
   const std::size_t size = message.size();
-  std::string frame = {static_cast<char>(compressed), static_cast<char>(size >> 24), static_cast<char>(size >> 16),
-                       static_cast<char>(size >> 8), static_cast<char>(size)};
+  std::string frame = {static_cast<char>(compressed), static_cast<char>(size >> 24),
+                       static_cast<char>(size >> 16), static_cast<char>(size >> 8),
+                       static_cast<char>(size)};
   return frame.append(message);
 }
 
 std::span<const std::byte> Bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
 
-std::string Text(const BufferView& view) { return {reinterpret_cast<const char*>(view.data), view.size}; }
+std::string Text(const BufferView& view) {
+  return {reinterpret_cast<const char*>(view.data), view.size};
+}
 
 struct ReadResult {
   std::vector<std::string> messages;
@@ -104,7 +107,8 @@ TEST(MessageReader, TensorIsAlignedHoweverTheMessageArrives) {
   const std::string tensor(4096, 't');
   const std::string message = std::string("\x0a\x05model\x3a\x80\x20", 10) + tensor;
   const std::string frame = Frame(message);
-  for (const std::size_t split : {std::size_t{1}, std::size_t{5}, std::size_t{6}, std::size_t{14}, std::size_t{2000}, frame.size()}) {
+  for (const std::size_t split : {std::size_t{1}, std::size_t{5}, std::size_t{6}, std::size_t{14},
+                                  std::size_t{2000}, frame.size()}) {
     MessageReader reader;
     reader.Reset({}, MessageEncoding::kIdentity);
     GrpcStatus error;
@@ -124,7 +128,8 @@ TEST(MessageReader, MessageIsCopiedOnce) {
   reader.Reset({}, MessageEncoding::kIdentity);
   const std::string frame = Frame(std::string(1 << 20, 'x'));
   const std::uint64_t before = CopiedBytes();
-  for (std::size_t offset = 0; offset < frame.size(); offset += 16384) ReadAll(&reader, {frame.substr(offset, 16384)});
+  for (std::size_t offset = 0; offset < frame.size(); offset += 16384)
+    ReadAll(&reader, {frame.substr(offset, 16384)});
   EXPECT_EQ(CopiedBytes() - before, std::uint64_t{1} << 20);
 }
 
@@ -135,14 +140,16 @@ TEST(MessageReader, ReadsCompressedMessages) {
     reader.Reset({}, encoding);
     const std::string bytes = Compress(encoding, CompressionLevel::kLow, Wire(text));
     EXPECT_LT(bytes.size(), 200u);
-    EXPECT_THAT(ReadAll(&reader, {Frame(bytes, true), Frame("plain")}).messages, testing::ElementsAre(text, "plain"));
+    EXPECT_THAT(ReadAll(&reader, {Frame(bytes, true), Frame("plain")}).messages,
+                testing::ElementsAre(text, "plain"));
   }
 }
 
 TEST(MessageReader, CompressionBombStopsAtTheLimit) {
   MessageReader reader;
   reader.Reset({.max_message_bytes = 10000, .budget = nullptr}, MessageEncoding::kGzip);
-  const std::string bomb = Compress(MessageEncoding::kGzip, CompressionLevel::kHigh, Wire(std::string(8 << 20, 0)));
+  const std::string bomb =
+      Compress(MessageEncoding::kGzip, CompressionLevel::kHigh, Wire(std::string(8 << 20, 0)));
   EXPECT_LT(bomb.size(), 10000u);
   EXPECT_EQ(ReadAll(&reader, {Frame(bomb, true)}).error.code, GrpcStatusCode::kResourceExhausted);
 }
@@ -150,11 +157,11 @@ TEST(MessageReader, CompressionBombStopsAtTheLimit) {
 TEST(MessageReader, BrokenFramesAreInternalErrors) {
   const std::string gzip = Compress(MessageEncoding::kGzip, CompressionLevel::kLow, Wire("hello"));
   const std::vector<std::pair<MessageEncoding, std::string>> cases = {
-      {MessageEncoding::kIdentity, Frame(gzip, true)},                              // flag without an encoding
-      {MessageEncoding::kGzip, Frame("not gzip", true)},                            //
-      {MessageEncoding::kGzip, Frame(gzip.substr(0, gzip.size() - 3), true)},       // truncated
-      {MessageEncoding::kGzip, Frame(gzip + "x", true)},                            // trailing bytes
-      {MessageEncoding::kIdentity, std::string("\x07\x00\x00\x00\x01x", 6)},        // unknown flag
+      {MessageEncoding::kIdentity, Frame(gzip, true)},    // flag without an encoding
+      {MessageEncoding::kGzip, Frame("not gzip", true)},  //
+      {MessageEncoding::kGzip, Frame(gzip.substr(0, gzip.size() - 3), true)},  // truncated
+      {MessageEncoding::kGzip, Frame(gzip + "x", true)},                       // trailing bytes
+      {MessageEncoding::kIdentity, std::string("\x07\x00\x00\x00\x01x", 6)},   // unknown flag
   };
   for (const auto& [encoding, bytes] : cases) {
     MessageReader reader;
@@ -177,8 +184,10 @@ std::string Drain(WriteQueue* queue, std::size_t step) {
 }
 
 TEST(OutgoingBody, MovesItsBytesInOrderInAnyStep) {
-  const std::string expected = "head" + std::string(3000, 'a') + "middle" + std::string(10, 'b') + "end";
-  for (const std::size_t step : {std::size_t{1}, std::size_t{7}, std::size_t{1500}, std::size_t{100000}}) {
+  const std::string expected =
+      "head" + std::string(3000, 'a') + "middle" + std::string(10, 'b') + "end";
+  for (const std::size_t step :
+       {std::size_t{1}, std::size_t{7}, std::size_t{1500}, std::size_t{100000}}) {
     for (const bool copy_out : {false, true}) {
       OutgoingBody body;
       body.Append({"head", TensorOf(3000, 'a')});
@@ -223,7 +232,8 @@ TEST(Compression, RoundTripsEveryLevelAndPieceKind) {
   message.pieces.push_back({"head", TensorOf(100000, 'q')});
   message.pieces.push_back({std::string(70000, 'w'), {}});
   for (const auto encoding : {MessageEncoding::kGzip, MessageEncoding::kDeflate}) {
-    for (const auto level : {CompressionLevel::kLow, CompressionLevel::kMedium, CompressionLevel::kHigh}) {
+    for (const auto level :
+         {CompressionLevel::kLow, CompressionLevel::kMedium, CompressionLevel::kHigh}) {
       const std::string bytes = Compress(encoding, level, message);
       std::string output;
       ASSERT_TRUE(Decompress(encoding, Bytes(bytes), message.size(), &output).ok());

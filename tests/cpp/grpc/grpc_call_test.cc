@@ -1,4 +1,5 @@
-// GrpcCall over an in-memory connection, with a service of the test: the rules of gRPC over HTTP/2, one promise each.
+// GrpcCall over an in-memory connection, with a service of the test: the rules of gRPC over HTTP/2,
+// one promise each.
 #include "grpc/grpc_call.h"
 
 #include <gmock/gmock.h>
@@ -22,13 +23,15 @@ struct ClosedState final : public CallState {
   int* closed;
 };
 
-// "/test.Service/Echo" answers its message, "/test.Service/Hold" nothing, "/test.Service/Stream" each message, "/Fail" an error.
+// "/test.Service/Echo" answers its message, "/test.Service/Hold" nothing, "/test.Service/Stream"
+// each message, "/Fail" an error.
 class TestService final : public GrpcService {
  public:
   const GrpcMethod* Find(std::string_view path) const override {
-    static const std::vector<GrpcMethod> methods = {
-        {"/test.Service/Echo", 0, true}, {"/test.Service/Hold", 1, true}, {"/test.Service/Stream", 2, false},
-        {"/test.Service/Fail", 3, true}};
+    static const std::vector<GrpcMethod> methods = {{"/test.Service/Echo", 0, true},
+                                                    {"/test.Service/Hold", 1, true},
+                                                    {"/test.Service/Stream", 2, false},
+                                                    {"/test.Service/Fail", 3, true}};
     for (const GrpcMethod& method : methods) {
       if (method.name == path) return &method;
     }
@@ -41,7 +44,8 @@ class TestService final : public GrpcService {
       call->set_state(std::make_shared<ClosedState>(&closed));
       return;
     }
-    if (call->method().id == 3) return call->Finish({GrpcStatusCode::kInvalidArgument, "no 100% \n good"});
+    if (call->method().id == 3)
+      return call->Finish({GrpcStatusCode::kInvalidArgument, "no 100% \n good"});
     WireMessage answer;
     answer.pieces.push_back({messages.back(), {}});
     call->Send(std::move(answer));
@@ -95,9 +99,10 @@ class GrpcCallTest : public testing::Test, public Http2Observer, public GrpcCall
 
 TEST_F(GrpcCallTest, UnaryCallAnswersHeadersMessageAndTrailers) {
   const H2Peer::Answer& answer = Echo({}, GrpcFrame("hello"));
-  EXPECT_THAT(answer.headers, testing::ElementsAre(testing::Pair(":status", "200"),
-                                                   testing::Pair("content-type", "application/grpc"),
-                                                   testing::Pair("grpc-status", "0")));
+  EXPECT_THAT(answer.headers,
+              testing::ElementsAre(testing::Pair(":status", "200"),
+                                   testing::Pair("content-type", "application/grpc"),
+                                   testing::Pair("grpc-status", "0")));
   EXPECT_EQ(answer.body, GrpcFrame("hello"));
 }
 
@@ -128,7 +133,8 @@ TEST_F(GrpcCallTest, UnaryCallTakesExactlyOneMessage) {
 }
 
 TEST_F(GrpcCallTest, SeveralMessagesInOneFrameAreSeveralOnAStream) {
-  const H2Peer::Answer& answer = Call(GrpcHeaders("/test.Service/Stream"), GrpcFrame("a") + GrpcFrame("") + GrpcFrame("c"));
+  const H2Peer::Answer& answer =
+      Call(GrpcHeaders("/test.Service/Stream"), GrpcFrame("a") + GrpcFrame("") + GrpcFrame("c"));
   EXPECT_THAT(service.messages, testing::ElementsAre("a", "", "c"));
   EXPECT_EQ(answer.body, GrpcFrame("a") + GrpcFrame("") + GrpcFrame("c"));
   EXPECT_EQ(answer.header("grpc-status"), "0");
@@ -166,11 +172,13 @@ TEST_F(GrpcCallTest, CompressedMessagesAreReadAndAnsweredAsAgreed) {
   EXPECT_EQ(Echo({{"grpc-encoding", "gzip"}}, frame).body, GrpcFrame("compressed"));
   context.response_compression = CompressionLevel::kHigh;
   EXPECT_EQ(Echo({}, GrpcFrame("plain")).body, GrpcFrame("plain"));
-  const H2Peer::Answer& answer = Echo({{"grpc-accept-encoding", "identity,deflate"}}, GrpcFrame("to compress"));
+  const H2Peer::Answer& answer =
+      Echo({{"grpc-accept-encoding", "identity,deflate"}}, GrpcFrame("to compress"));
   EXPECT_EQ(answer.header("grpc-encoding"), "deflate");
   EXPECT_EQ(answer.body[0], 1);
   std::string expanded;
-  ASSERT_TRUE(Decompress(MessageEncoding::kDeflate, AsBytes(answer.body).subspan(5), 100, &expanded).ok());
+  ASSERT_TRUE(
+      Decompress(MessageEncoding::kDeflate, AsBytes(answer.body).subspan(5), 100, &expanded).ok());
   EXPECT_EQ(expanded, "to compress");
 }
 
@@ -179,7 +187,8 @@ TEST_F(GrpcCallTest, MessageBeyondTheLimitIsResourceExhausted) {
   EXPECT_EQ(Echo({}, GrpcFrame("four")).header("grpc-status"), "0");
   const H2Peer::Answer& answer = Echo({}, GrpcFrame("more than four"));
   EXPECT_EQ(answer.header("grpc-status"), "8");
-  EXPECT_EQ(PercentDecode(answer.header("grpc-message")), "SERVER: Received message larger than max (14 vs. 4)");
+  EXPECT_EQ(PercentDecode(answer.header("grpc-message")),
+            "SERVER: Received message larger than max (14 vs. 4)");
 }
 
 TEST_F(GrpcCallTest, LargeHeaderListIsResourceExhausted) {
@@ -194,7 +203,8 @@ TEST_F(GrpcCallTest, MalformedMetadataIsRefused) {
 }
 
 TEST_F(GrpcCallTest, DeadlineEndsTheCallAndTellsTheService) {
-  const std::int32_t id = peer.Request(GrpcHeaders("/test.Service/Hold", {{"grpc-timeout", "100m"}}), GrpcFrame("x"));
+  const std::int32_t id =
+      peer.Request(GrpcHeaders("/test.Service/Hold", {{"grpc-timeout", "100m"}}), GrpcFrame("x"));
   Exchange(&peer, session.get());
   clock.Advance(99 * kMs);
   timeouts.FireDue(clock.NowNs());
@@ -208,7 +218,8 @@ TEST_F(GrpcCallTest, DeadlineEndsTheCallAndTellsTheService) {
 }
 
 TEST_F(GrpcCallTest, DeadlineAlsoEndsACallWhoseMessageNeverComes) {
-  const std::int32_t id = peer.Request(GrpcHeaders("/test.Service/Echo", {{"grpc-timeout", "1S"}}), "", /*end=*/false);
+  const std::int32_t id =
+      peer.Request(GrpcHeaders("/test.Service/Echo", {{"grpc-timeout", "1S"}}), "", /*end=*/false);
   Exchange(&peer, session.get());
   clock.Advance(1000 * kMs);
   timeouts.FireDue(clock.NowNs());

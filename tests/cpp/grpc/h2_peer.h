@@ -1,4 +1,5 @@
-// The client side of an in-memory HTTP/2 connection: what it sends are real bytes, and so are hand-made frames.
+// The client side of an in-memory HTTP/2 connection: what it sends are real bytes, and so are
+// hand-made frames.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
@@ -16,25 +17,32 @@ namespace fastserve {
 
 using HeaderList = std::vector<std::pair<std::string, std::string>>;
 
-inline std::string RawFrame(std::uint8_t type, std::uint8_t flags, std::int32_t stream_id, std::string_view payload) {
+inline std::string RawFrame(std::uint8_t type, std::uint8_t flags, std::int32_t stream_id,
+                            std::string_view payload) {
   const std::size_t size = payload.size();
-  std::string frame = {static_cast<char>(size >> 16), static_cast<char>(size >> 8), static_cast<char>(size),
-                       static_cast<char>(type), static_cast<char>(flags), static_cast<char>(stream_id >> 24),
-                       static_cast<char>(stream_id >> 16), static_cast<char>(stream_id >> 8),
+  std::string frame = {static_cast<char>(size >> 16),
+                       static_cast<char>(size >> 8),
+                       static_cast<char>(size),
+                       static_cast<char>(type),
+                       static_cast<char>(flags),
+                       static_cast<char>(stream_id >> 24),
+                       static_cast<char>(stream_id >> 16),
+                       static_cast<char>(stream_id >> 8),
                        static_cast<char>(stream_id)};
   return frame.append(payload);
 }
 
 inline std::string GrpcFrame(std::string_view message) {
   const std::size_t size = message.size();
-  std::string frame = {0, static_cast<char>(size >> 24), static_cast<char>(size >> 16), static_cast<char>(size >> 8),
-                       static_cast<char>(size)};
+  std::string frame = {0, static_cast<char>(size >> 24), static_cast<char>(size >> 16),
+                       static_cast<char>(size >> 8), static_cast<char>(size)};
   return frame.append(message);
 }
 
 inline HeaderList GrpcHeaders(const std::string& path, const HeaderList& more = {}) {
-  HeaderList headers = {{":method", "POST"}, {":scheme", "http"}, {":authority", "test"}, {":path", path},
-                        {"te", "trailers"}, {"content-type", "application/grpc"}};
+  HeaderList headers = {{":method", "POST"},    {":scheme", "http"},
+                        {":authority", "test"}, {":path", path},
+                        {"te", "trailers"},     {"content-type", "application/grpc"}};
   headers.insert(headers.end(), more.begin(), more.end());
   return headers;
 }
@@ -81,7 +89,8 @@ class H2Peer {
     for (auto& field : fields) field.flags = NGHTTP2_NV_FLAG_NONE;
     nghttp2_data_provider provider{};
     provider.read_callback = ReadBody;
-    const std::int32_t id = nghttp2_submit_request(session_, nullptr, fields.data(), fields.size(), &provider, nullptr);
+    const std::int32_t id =
+        nghttp2_submit_request(session_, nullptr, fields.data(), fields.size(), &provider, nullptr);
     bodies_[id] = {std::move(body), end};
     return id;
   }
@@ -104,7 +113,8 @@ class H2Peer {
     return bytes;
   }
   void Feed(std::string_view bytes) {
-    nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+    nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()),
+                             bytes.size());
   }
 
   std::map<std::int32_t, Answer> answers;
@@ -118,8 +128,8 @@ class H2Peer {
     bool end = true;
   };
   static H2Peer* Self(void* user) { return static_cast<H2Peer*>(user); }
-  static ssize_t ReadBody(nghttp2_session*, std::int32_t id, std::uint8_t* room, std::size_t size, std::uint32_t* flags,
-                          nghttp2_data_source*, void* user) {
+  static ssize_t ReadBody(nghttp2_session*, std::int32_t id, std::uint8_t* room, std::size_t size,
+                          std::uint32_t* flags, nghttp2_data_source*, void* user) {
     Body& body = Self(user)->bodies_[id];
     const std::size_t take = std::min(size, body.bytes.size());
     if (take == 0 && !body.end) return NGHTTP2_ERR_DEFERRED;
@@ -128,29 +138,32 @@ class H2Peer {
     if (body.bytes.empty() && body.end) *flags |= NGHTTP2_DATA_FLAG_EOF;
     return static_cast<ssize_t>(take);
   }
-  static int OnHeader(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_size,
-                      const std::uint8_t* value, std::size_t value_size, std::uint8_t, void* user) {
+  static int OnHeader(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name,
+                      std::size_t name_size, const std::uint8_t* value, std::size_t value_size,
+                      std::uint8_t, void* user) {
     Self(user)->answers[frame->hd.stream_id].headers.emplace_back(
         std::string(reinterpret_cast<const char*>(name), name_size),
         std::string(reinterpret_cast<const char*>(value), value_size));
     return 0;
   }
-  static int OnData(nghttp2_session*, std::uint8_t, std::int32_t id, const std::uint8_t* data, std::size_t size,
-                    void* user) {
+  static int OnData(nghttp2_session*, std::uint8_t, std::int32_t id, const std::uint8_t* data,
+                    std::size_t size, void* user) {
     Self(user)->answers[id].body.append(reinterpret_cast<const char*>(data), size);
     return 0;
   }
   static int OnFrame(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     H2Peer* self = Self(user);
     const auto type = frame->hd.type;
-    if ((type == NGHTTP2_HEADERS || type == NGHTTP2_DATA) && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+    if ((type == NGHTTP2_HEADERS || type == NGHTTP2_DATA) &&
+        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
       self->answers[frame->hd.stream_id].ended = true;
     }
     if (type == NGHTTP2_WINDOW_UPDATE) ++self->window_updates;
     if (type == NGHTTP2_GOAWAY) {
       const auto& goaway = frame->goaway;
       self->goaways.emplace_back(
-          goaway.error_code, std::string(reinterpret_cast<const char*>(goaway.opaque_data), goaway.opaque_data_len));
+          goaway.error_code,
+          std::string(reinterpret_cast<const char*>(goaway.opaque_data), goaway.opaque_data_len));
       self->goaway_last_ids.push_back(goaway.last_stream_id);
     }
     return 0;
@@ -164,7 +177,9 @@ class H2Peer {
   std::map<std::int32_t, Body> bodies_;
 };
 
-inline std::span<const std::byte> AsBytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+inline std::span<const std::byte> AsBytes(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
 
 inline std::string TakeOutput(Http2Session* session) {
   std::string bytes;

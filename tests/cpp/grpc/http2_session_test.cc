@@ -14,13 +14,16 @@ namespace fastserve {
 namespace {
 
 constexpr std::uint8_t kContinuation = 9;
-const std::string kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + RawFrame(NGHTTP2_SETTINGS, 0, 0, "");
+const std::string kPreface =
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + RawFrame(NGHTTP2_SETTINGS, 0, 0, "");
 
 // Remembers its events.
 class RecordingStream final : public Http2Stream {
  public:
   explicit RecordingStream(Http2Session** session) : session_(session) {}
-  void OnHeader(std::string_view name, std::string_view value) override { headers.emplace_back(name, value); }
+  void OnHeader(std::string_view name, std::string_view value) override {
+    headers.emplace_back(name, value);
+  }
   void OnHeadersEnd() override { events += "H"; }
   void OnData(std::span<const std::byte> bytes) override {
     body.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -70,7 +73,9 @@ class Http2SessionTest : public testing::Test, public Http2Observer {
     session->SendBody(stream, "", std::move(message));
     session->SendTrailers(stream, trailers);
   }
-  bool GoneCalm() { return !peer.goaways.empty() && peer.goaways.back().first == NGHTTP2_ENHANCE_YOUR_CALM; }
+  bool GoneCalm() {
+    return !peer.goaways.empty() && peer.goaways.back().first == NGHTTP2_ENHANCE_YOUR_CALM;
+  }
 
   std::vector<std::unique_ptr<RecordingStream>> streams;
   H2Peer peer;
@@ -125,7 +130,8 @@ TEST_F(Http2SessionTest, ABodyAndTrailersMayComeLaterAndInPieces) {
 }
 
 TEST_F(Http2SessionTest, EarlyAnswerStopsTheSenderWithNoError) {
-  static const std::vector<nghttp2_nv> headers = {StaticHeader(":status", "200"), StaticHeader("grpc-status", "12")};
+  static const std::vector<nghttp2_nv> headers = {StaticHeader(":status", "200"),
+                                                  StaticHeader("grpc-status", "12")};
   const std::int32_t id = peer.Request(GrpcHeaders("/a/b"), "part", /*end=*/false);
   Exchange(&peer, session);
   session->RespondAndEnd(streams[0].get(), headers);
@@ -224,7 +230,8 @@ TEST_F(Http2SessionTest, FailureSendsItsReason) {
   Exchange(&peer, session);
   session->Fail(NGHTTP2_ENHANCE_YOUR_CALM, "too_many_pings");
   Exchange(&peer, session);
-  EXPECT_THAT(peer.goaways, testing::ElementsAre(testing::Pair(NGHTTP2_ENHANCE_YOUR_CALM, "too_many_pings")));
+  EXPECT_THAT(peer.goaways,
+              testing::ElementsAre(testing::Pair(NGHTTP2_ENHANCE_YOUR_CALM, "too_many_pings")));
   EXPECT_TRUE(session->failed());
 }
 
