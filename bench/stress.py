@@ -39,6 +39,8 @@ CLIENTS = 200
 DIFFERENT_INPUTS = 64
 ABANDONED = 0.1
 ABANDON_WITHIN_S = 0.02
+DEADLINE = "3m"  # grpc-timeout: 3 ms
+MISSED = "gRPC 4 DEADLINE_EXCEEDED"
 MEMORY_GROWTH_LIMIT_MB = 16
 METRIC = re.compile(r"^(nv_inference_\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
 
@@ -98,8 +100,23 @@ def http_load(server: Server, chosen: list[Case], clients: int) -> Any:
     return options
 
 
-def run_together(loads: list[Any], requests: int) -> list[Any]:
-    """Runs the loads at once until their requests have ended; their last snapshots."""
+def hasty_load(server: Server, chosen: list[Case], clients: int) -> Any:
+    """gRPC calls with a deadline that many of them miss."""
+    options = grpc_load(server, chosen, clients)
+    options.grpc_metadata = [("grpc-timeout", DEADLINE)]
+    return options
+
+
+@dataclass
+class Ended:
+    """What became of one load: its counts, and how many of the failures are missed deadlines."""
+
+    counts: Any
+    missed: int
+
+
+def run_together(loads: list[Any], requests: int) -> list[Ended]:
+    """Runs the loads at once until their requests have ended."""
     for load in loads:
         load.max_requests = requests // len(loads)
         load.abandon_fraction, load.abandon_within_s = ABANDONED, ABANDON_WITHIN_S
@@ -107,10 +124,10 @@ def run_together(loads: list[Any], requests: int) -> list[Any]:
     running = [_core.LoadGenerator.start(load) for load in loads]
     while not all(generator.finished for generator in running):
         time.sleep(0.05)
-    for generator in running:
-        for text, count in generator.errors():
-            print(f"  {count} x {text}")
-    return [generator.snapshot() for generator in running]
+    return [
+        Ended(generator.snapshot(), sum(n for text, n in generator.errors() if MISSED in text))
+        for generator in running
+    ]
 
 
 def counters(server: Server) -> dict[str, float]:
@@ -135,28 +152,29 @@ def settled(server: Server) -> dict[str, float]:
 
 
 def check(
-    report: Report, ended: list[Any], before: dict[str, float], after: dict[str, float]
+    report: Report, ended: list[Ended], before: dict[str, float], after: dict[str, float]
 ) -> None:
     def total(name: str) -> int:
-        return sum(getattr(snapshot, name) for snapshot in ended)
+        return sum(getattr(load.counts, name) for load in ended)
 
     def grown(name: str) -> float:
         return after.get(name, 0) - before.get(name, 0)
 
+    missed = sum(load.missed for load in ended)
     report.notes.append(
         f"{total('sent'):,} sent: {total('completed'):,} answered with the expected bytes, "
         f"{total('abandoned'):,} given up (disconnected or cancelled), "
-        f"{total('mismatched')} with other bytes, {total('failed')} failed."
+        f"{missed:,} past their deadline, {total('failed') - missed} failed."
     )
     seen = grown("nv_inference_request_success") + grown("nv_inference_request_failure")
     report.notes.append(
         f"The server counts {grown('nv_inference_request_success'):,.0f} successes and "
-        f"{grown('nv_inference_request_failure'):,.0f} failures (cancelled)."
+        f"{grown('nv_inference_request_failure'):,.0f} failures (cancelled, late)."
     )
     uncounted = max(0, total("completed") - seen)
     invented = max(0, seen - total("sent"))
     pending = grown("nv_inference_pending_request_count")
-    report.none("failed or wrong answers", total("failed"))
+    report.none("failed or wrong answers", total("failed") - missed)
     report.none("answers that the server does not count", uncounted)
     report.none("requests that it counts beyond those sent", invented)
     report.none("requests left in a queue", pending)
@@ -171,15 +189,17 @@ def main() -> None:
     report = Report(
         "stress",
         "Soak with clients that disconnect and cancel",
-        f"{cores()}; {options.clients} clients, half over HTTP and half over gRPC, "
+        f"{cores()}; {options.clients} clients, a third each over HTTP, over gRPC, and over "
+        f"gRPC with a deadline of 3 ms; "
         f"{ABANDONED:.0%} of the requests given up within {1000 * ABANDON_WITHIN_S:.0f} ms.",
     )
     with ExitStack() as stack:
         models = stack.enter_context(repository("tiny"))
         server = stack.enter_context(fastserve(models))
         chosen = cases(models / "tiny" / "1" / "model.onnx")
-        half = options.clients // 2
-        loads = [http_load(server, chosen, half), grpc_load(server, chosen, half)]
+        third = options.clients // 3
+        makers = (http_load, grpc_load, hasty_load)
+        loads = [make(server, chosen, third) for make in makers]
         run_together(loads, requests // 4)  # until every pool and arena has its size
         memory = resident_mb(server.pid)
         before = settled(server)
