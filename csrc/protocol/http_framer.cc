@@ -11,15 +11,20 @@ constexpr std::string_view kTokenSymbols = "!#$%&'*+-.^_`|~";
 // Chunk extensions and trailers of one body together: nobody needs them, so they may not cost much.
 constexpr std::uint32_t kMaxChunkOverheadBytes = 8192;
 constexpr int kMaxChunkSizeDigits = 15;
+// Of a request line: more than any method, the version and the spaces need.
+constexpr std::size_t kMethodAndVersionBytes = 64;
+constexpr std::string_view kTargetTooLong = "HTTP request target is too long";
 
 enum CharClass : std::uint8_t { kToken = 1, kTarget = 2, kFieldValue = 4 };
 
 constexpr bool IsTokenChar(int c) {
-  const bool alphanumeric = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  const bool alphanumeric =
+      (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
   return alphanumeric || kTokenSymbols.find(static_cast<char>(c)) != std::string_view::npos;
 }
 
-// RFC 9110 5.6.2 token, RFC 9112 3.2 request-target (any visible character), RFC 9110 5.5 field-value.
+// RFC 9110 5.6.2 token, RFC 9112 3.2 request-target (any visible character), RFC 9110 5.5
+// field-value.
 constexpr std::array<std::uint8_t, 256> MakeCharClasses() {
   std::array<std::uint8_t, 256> classes{};
   for (int c = 0; c < 256; ++c) {
@@ -62,10 +67,13 @@ HttpError ParseRequestLine(std::string_view line, const HttpHeadLimits& limits, 
   head->method = line.substr(0, first);
   head->target = line.substr(first + 1, second - first - 1);
   const std::string_view version = line.substr(second + 1);
-  if (head->method.empty() || !AllOf(head->method, kToken)) return BadRequest("malformed HTTP method");
-  if (head->target.size() > limits.max_target_bytes) return {414, "HTTP request target is too long"};
-  if (head->target.empty() || !AllOf(head->target, kTarget)) return BadRequest("malformed HTTP request target");
-  if (version.size() != 8 || version.substr(0, 5) != "HTTP/") return BadRequest("malformed HTTP version");
+  if (head->method.empty() || !AllOf(head->method, kToken))
+    return BadRequest("malformed HTTP method");
+  if (head->target.size() > limits.max_target_bytes) return {414, kTargetTooLong};
+  if (head->target.empty() || !AllOf(head->target, kTarget))
+    return BadRequest("malformed HTTP request target");
+  if (version.size() != 8 || version.substr(0, 5) != "HTTP/")
+    return BadRequest("malformed HTTP version");
   if (version != "HTTP/1.1" && version != "HTTP/1.0") return {505, "HTTP version is not supported"};
   head->minor_version = version.back() - '0';
   head->keep_alive = head->minor_version == 1;
@@ -107,7 +115,8 @@ HttpError TakeHost(HttpHead* head) {
 }
 
 HttpError TakeInferenceHeaderLength(std::string_view value, HttpHead* head) {
-  if (head->has_inference_header_length) return BadRequest("more than one Inference-Header-Content-Length");
+  if (head->has_inference_header_length)
+    return BadRequest("more than one Inference-Header-Content-Length");
   head->has_inference_header_length = true;
   head->inference_header_length = value;
   return {};
@@ -141,7 +150,8 @@ HttpError TakeField(std::string_view name, std::string_view value, HttpHead* hea
       if (EqualsIgnoreCase(name, "transfer-encoding")) return TakeTransferEncoding(value, head);
       break;
     case 31:
-      if (EqualsIgnoreCase(name, "inference-header-content-length")) return TakeInferenceHeaderLength(value, head);
+      if (EqualsIgnoreCase(name, "inference-header-content-length"))
+        return TakeInferenceHeaderLength(value, head);
       break;
     default:
       break;
@@ -152,7 +162,8 @@ HttpError TakeField(std::string_view name, std::string_view value, HttpHead* hea
 HttpError ParseField(std::string_view line, HttpHead* head) {
   if (line.front() == ' ' || line.front() == '\t') return BadRequest("folded HTTP header field");
   const std::size_t colon = line.find(':');
-  if (colon == std::string_view::npos || colon == 0) return BadRequest("malformed HTTP header field");
+  if (colon == std::string_view::npos || colon == 0)
+    return BadRequest("malformed HTTP header field");
   const std::string_view name = line.substr(0, colon);
   const std::string_view value = Trim(line.substr(colon + 1));
   if (!AllOf(name, kToken)) return BadRequest("malformed HTTP header field name");
@@ -162,16 +173,18 @@ HttpError ParseField(std::string_view line, HttpHead* head) {
 
 // RFC 9112 6.3: what must not be guessed.
 HttpError CheckFraming(const HttpHead& head) {
-  if (head.chunked && head.has_content_length) return BadRequest("both Content-Length and Transfer-Encoding");
-  if (head.chunked && head.minor_version == 0) return BadRequest("Transfer-Encoding in an HTTP/1.0 request");
+  if (head.chunked && head.has_content_length)
+    return BadRequest("both Content-Length and Transfer-Encoding");
+  if (head.chunked && head.minor_version == 0)
+    return BadRequest("Transfer-Encoding in an HTTP/1.0 request");
   return {};
 }
 
 }  // namespace
 
 bool EqualsIgnoreCase(std::string_view text, std::string_view lower) {
-  return text.size() == lower.size() &&
-         std::equal(text.begin(), text.end(), lower.begin(), [](char a, char b) { return ToLower(a) == b; });
+  return text.size() == lower.size() && std::equal(text.begin(), text.end(), lower.begin(),
+                                                   [](char a, char b) { return ToLower(a) == b; });
 }
 
 bool HasToken(std::string_view value, std::string_view token) {
@@ -198,8 +211,11 @@ void HttpHeadScanner::Reset() {
 }
 
 std::size_t HttpHeadScanner::Scan(std::string_view head) {
-  // What does not start like a method (a TLS hello, say) is refused at once, not when its line ends.
-  if (scanned_ == 0 && !head.empty() && !AllOf(head.substr(0, 1), kToken)) return Fail(400, "malformed HTTP method");
+  // What does not start like a method (a TLS hello, say) is refused at once, not when its line
+  // ends.
+  if (scanned_ == 0 && !head.empty() && !AllOf(head.substr(0, 1), kToken))
+    return Fail(400, "malformed HTTP method");
+  const std::size_t longest_request_line = limits_.max_target_bytes + kMethodAndVersionBytes;
   const std::size_t end = std::min(head.size(), limits_.max_head_bytes);
   while (scanned_ < end) {
     const void* found = std::memchr(head.data() + scanned_, '\n', end - scanned_);
@@ -207,8 +223,11 @@ std::size_t HttpHeadScanner::Scan(std::string_view head) {
       scanned_ = end;
       break;
     }
-    const std::size_t newline = static_cast<std::size_t>(static_cast<const char*>(found) - head.data());
-    if (newline == line_start_ || head[newline - 1] != '\r') return Fail(400, "HTTP line ends without CR LF");
+    const std::size_t newline =
+        static_cast<std::size_t>(static_cast<const char*>(found) - head.data());
+    if (in_request_line_ && newline > longest_request_line) return Fail(414, kTargetTooLong);
+    if (newline == line_start_ || head[newline - 1] != '\r')
+      return Fail(400, "HTTP line ends without CR LF");
     scanned_ = newline + 1;
     if (newline == line_start_ + 1) {
       return in_request_line_ ? Fail(400, "malformed HTTP request line") : scanned_;
@@ -216,14 +235,15 @@ std::size_t HttpHeadScanner::Scan(std::string_view head) {
     line_start_ = scanned_;
     in_request_line_ = false;
   }
-  if (in_request_line_ && scanned_ > limits_.max_target_bytes + 64) return Fail(414, "HTTP request target is too long");
+  if (in_request_line_ && scanned_ > longest_request_line) return Fail(414, kTargetTooLong);
   if (head.size() >= limits_.max_head_bytes) return Fail(431, "HTTP request head is too large");
   return 0;
 }
 
 HttpError ParseHttpHead(std::string_view head, const HttpHeadLimits& limits, HttpHead* result) {
   *result = HttpHead();
-  if (HttpError error = ParseRequestLine(NextLine(&head), limits, result); !error.ok()) return error;
+  if (HttpError error = ParseRequestLine(NextLine(&head), limits, result); !error.ok())
+    return error;
   std::size_t count = 0;
   for (std::string_view line = NextLine(&head); !line.empty(); line = NextLine(&head)) {
     if (++count > limits.max_headers) return {431, "too many HTTP header fields"};
@@ -272,7 +292,8 @@ void HttpBodyFramer::Expect(char byte, char expected, State next) {
 }
 
 void HttpBodyFramer::CountOverhead() {
-  if (++overhead_bytes_ > kMaxChunkOverheadBytes) Fail("HTTP chunk extensions or trailers are too large");
+  if (++overhead_bytes_ > kMaxChunkOverheadBytes)
+    Fail("HTTP chunk extensions or trailers are too large");
 }
 
 void HttpBodyFramer::Step(char byte) {
@@ -305,7 +326,8 @@ void HttpBodyFramer::StepSize(char byte) {
   if (decimal || (lower >= 'a' && lower <= 'f')) {
     if (size_digits_ == 0) remaining_ = 0;
     if (++size_digits_ > kMaxChunkSizeDigits) return Fail("HTTP chunk size is too large");
-    remaining_ = remaining_ * 16 + static_cast<std::uint64_t>(decimal ? byte - '0' : lower - 'a' + 10);
+    remaining_ =
+        remaining_ * 16 + static_cast<std::uint64_t>(decimal ? byte - '0' : lower - 'a' + 10);
   } else if (size_digits_ == 0) {
     Fail("malformed HTTP chunk size");
   } else if (byte == ';') {

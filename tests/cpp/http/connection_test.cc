@@ -75,7 +75,8 @@ class HttpConnectionTest : public ::testing::Test {
     connection_ = std::make_shared<HttpConnection>(shared_, transport_.get());
   }
 
-  // Delivers as the event loop does: as much as the buffer holds, nothing while reading is paused. Returns what was taken.
+  // Delivers as the event loop does: as much as the buffer holds, nothing while reading is paused.
+  // Returns what was taken.
   std::size_t Receive(std::string_view text) {
     const std::size_t size = text.size();
     while (!text.empty() && !transport_->paused) {
@@ -95,7 +96,8 @@ class HttpConnectionTest : public ::testing::Test {
   std::shared_ptr<HttpConnection> connection_;
 };
 
-std::string Infer(const std::string& model, const std::string& body, const std::string& fields = "") {
+std::string Infer(const std::string& model, const std::string& body,
+                  const std::string& fields = "") {
   return "POST /v2/models/" + model + "/infer HTTP/1.1\r\nHost: h\r\n" + fields +
          "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
@@ -125,7 +127,8 @@ TEST_F(HttpConnectionTest, ReceivesTheSameHoweverTheBytesAreCut) {
       if (transport_->delegated == kGet) connection_->OnDelegateEnded(true);
       rest.erase(0, Receive(rest));
     }
-    EXPECT_EQ(starter_.bodies, (std::vector<std::string>{"first body", "second"})) << "cut at " << cut;
+    EXPECT_EQ(starter_.bodies, (std::vector<std::string>{"first body", "second"}))
+        << "cut at " << cut;
     EXPECT_EQ(transport_->delegated, kGet) << "cut at " << cut;
     EXPECT_TRUE(rest.empty());
     EXPECT_TRUE(connection_->idle());
@@ -152,7 +155,8 @@ TEST_F(HttpConnectionTest, AlignsTheFirstBinaryTensor) {
   ASSERT_EQ(starter_.calls.size(), 1u);
   const InferCall& call = starter_.calls[0];
   EXPECT_EQ(call.json_size, 3u);
-  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(call.body.data + call.json_size) % kBufferAlignment, 0u);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(call.body.data + call.json_size) % kBufferAlignment,
+            0u);
 }
 
 TEST_F(HttpConnectionTest, ReceivesALargeBodyInPlace) {
@@ -168,7 +172,8 @@ TEST_F(HttpConnectionTest, ReceivesALargeBodyInPlace) {
 }
 
 TEST_F(HttpConnectionTest, DelegatesEverythingThatIsNotPlain) {
-  const std::vector<std::string> fields = {"Expect: 100-continue\r\n", "Content-Encoding: gzip\r\n", "Accept-Encoding: gzip, deflate\r\n"};
+  const std::vector<std::string> fields = {"Expect: 100-continue\r\n", "Content-Encoding: gzip\r\n",
+                                           "Accept-Encoding: gzip, deflate\r\n"};
   for (const std::string& field : fields) {
     Reopen();
     const std::string text = Infer("m", "{}", field);
@@ -177,7 +182,8 @@ TEST_F(HttpConnectionTest, DelegatesEverythingThatIsNotPlain) {
     EXPECT_TRUE(starter_.calls.empty());
   }
   Reopen();
-  const std::string chunked = "POST /v2/models/m/infer HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+  const std::string chunked =
+      "POST /v2/models/m/infer HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
   Receive(chunked + kGet);
   EXPECT_EQ(transport_->delegated, chunked);
   EXPECT_TRUE(transport_->paused);
@@ -210,7 +216,8 @@ TEST_F(HttpConnectionTest, LeavesBrokenChunksWithAiohttp) {
 TEST_F(HttpConnectionTest, RefusesAnOversizeBodyWithoutReadingIt) {
   Receive("POST /v2/models/m/infer HTTP/1.1\r\nContent-Length: 1001\r\n\r\n");
   EXPECT_TRUE(transport_->written.starts_with("HTTP/1.1 400 ")) << transport_->written;
-  EXPECT_NE(transport_->written.find("exceeds the maximum allowed input size of 1000 bytes"), std::string::npos);
+  EXPECT_NE(transport_->written.find("exceeds the maximum allowed input size of 1000 bytes"),
+            std::string::npos);
   EXPECT_NE(transport_->written.find("Connection: close"), std::string::npos);
   EXPECT_TRUE(transport_->eof_written);
   Receive(std::string(1001, 'x'));  // ignored
@@ -226,7 +233,9 @@ TEST_F(HttpConnectionTest, RefusesABadInferenceHeaderLength) {
   }
   Reopen();
   Receive(Infer("m", "{}", "Inference-Header-Content-Length: 3\r\n"));
-  EXPECT_NE(transport_->written.find("inference request header size should be in range (0, 2], got: 3"), std::string::npos);
+  EXPECT_NE(
+      transport_->written.find("inference request header size should be in range (0, 2], got: 3"),
+      std::string::npos);
 }
 
 TEST_F(HttpConnectionTest, RefusesWhatCannotBeFramed) {
@@ -334,9 +343,11 @@ TEST(ParseInferTarget, TellsInferPathsFromOthers) {
   EXPECT_EQ(target.model_name, "m");
   EXPECT_EQ(target.model_version, 12);
   for (const std::string_view path :
-       {"/v2/models/infer", "/v2/models//infer", "/v2/models/m/infer/", "/v2/models/m/versions//infer", "/v2/models/m/versions/x/infer",
-        "/v2/models/m/versions/0/infer", "/v2/models/m/versions/99999999999999999999/infer", "/v2/models/a/b/infer",
-        "/v2/models/m%2/infer", "/v2/models/m%zz/infer", "/v2/models/m/ready", "/v3/models/m/infer"}) {
+       {"/v2/models/infer", "/v2/models//infer", "/v2/models/m/infer/",
+        "/v2/models/m/versions//infer", "/v2/models/m/versions/x/infer",
+        "/v2/models/m/versions/0/infer", "/v2/models/m/versions/99999999999999999999/infer",
+        "/v2/models/a/b/infer", "/v2/models/m%2/infer", "/v2/models/m%zz/infer",
+        "/v2/models/m/ready", "/v3/models/m/infer"}) {
     EXPECT_FALSE(ParseInferTarget(path, &target)) << path;
   }
 }

@@ -1,4 +1,5 @@
-// The HTTP/1.1 framer: the same requests however their bytes are cut, and strictness where leniency smuggles.
+// The HTTP/1.1 framer: the same requests however their bytes are cut, and strictness where leniency
+// smuggles.
 #include "protocol/http_framer.h"
 
 #include <gtest/gtest.h>
@@ -34,7 +35,8 @@ int ParseStatus(std::string_view text) {
 }
 
 constexpr std::string_view kInfer =
-    "POST /v2/models/m/infer HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nInference-Header-Content-Length: 3\r\n\r\nhello";
+    "POST /v2/models/m/infer HTTP/1.1\r\nHost: h\r\nContent-Length: "
+    "5\r\nInference-Header-Content-Length: 3\r\n\r\nhello";
 
 TEST(HttpHeadScanner, FindsTheEndHoweverTheHeadIsCut) {
   const std::size_t expected = kInfer.size() - 5;
@@ -48,7 +50,8 @@ TEST(HttpHeadScanner, FindsTheEndHoweverTheHeadIsCut) {
 TEST(HttpHeadScanner, FindsTheEndByteByByte) {
   HttpHeadScanner scanner{HttpHeadLimits()};
   const std::size_t expected = kInfer.size() - 5;
-  for (std::size_t size = 1; size < expected; ++size) ASSERT_EQ(scanner.Scan(kInfer.substr(0, size)), 0u) << size;
+  for (std::size_t size = 1; size < expected; ++size)
+    ASSERT_EQ(scanner.Scan(kInfer.substr(0, size)), 0u) << size;
   EXPECT_EQ(scanner.Scan(kInfer.substr(0, expected)), expected);
 }
 
@@ -87,7 +90,10 @@ TEST(ParseHttpHead, ReadsTheFieldsThatDecide) {
 
 TEST(ParseHttpHead, KnowsFieldsInAnyCase) {
   HttpHead head;
-  ASSERT_TRUE(Parse("POST / HTTP/1.1\r\ncONTENT-lENGTH:\t7 \r\nEXPECT: 100-continue\r\nconnection: Foo, CLOSE\r\n\r\n", &head).ok());
+  ASSERT_TRUE(Parse("POST / HTTP/1.1\r\ncONTENT-lENGTH:\t7 \r\nEXPECT: 100-continue\r\nconnection: "
+                    "Foo, CLOSE\r\n\r\n",
+                    &head)
+                  .ok());
   EXPECT_EQ(head.content_length, 7u);
   EXPECT_TRUE(head.has_expect);
   EXPECT_FALSE(head.keep_alive);
@@ -148,7 +154,8 @@ TEST(HttpBodyFramer, TakesExactlyTheAnnouncedBytes) {
 }
 
 TEST(HttpBodyFramer, FindsTheEndOfChunksHoweverTheyAreCut) {
-  const std::string_view body = "5;name=\"v\"\r\nhello\r\n0a\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n";
+  const std::string_view body =
+      "5;name=\"v\"\r\nhello\r\n0a\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n";
   const std::string text = std::string(body) + "GET /next";
   for (std::size_t cut = 0; cut <= text.size(); ++cut) {
     HttpBodyFramer framer = HttpBodyFramer::Chunked();
@@ -160,9 +167,17 @@ TEST(HttpBodyFramer, FindsTheEndOfChunksHoweverTheyAreCut) {
 }
 
 TEST(HttpBodyFramer, RefusesBrokenChunks) {
-  const std::vector<std::string> broken = {
-      "\r\n", "g\r\n", "-1\r\n", "5\nhello", "5\r\nhello0\r\n", "ffffffffffffffff\r\n", "5 \r\nhello\r\n",
-      "0\r\n : x\r\n\r\n", "1;\x01\r\n", "0\r\n\n", "0x5\r\n"};
+  const std::vector<std::string> broken = {"\r\n",
+                                           "g\r\n",
+                                           "-1\r\n",
+                                           "5\nhello",
+                                           "5\r\nhello0\r\n",
+                                           "ffffffffffffffff\r\n",
+                                           "5 \r\nhello\r\n",
+                                           "0\r\n : x\r\n\r\n",
+                                           "1;\x01\r\n",
+                                           "0\r\n\n",
+                                           "0x5\r\n"};
   for (const std::string& text : broken) {
     HttpBodyFramer framer = HttpBodyFramer::Chunked();
     framer.Consume(Bytes(text));
@@ -173,7 +188,8 @@ TEST(HttpBodyFramer, RefusesBrokenChunks) {
 TEST(HttpBodyFramer, BoundsExtensionsAndTrailers) {
   HttpBodyFramer framer = HttpBodyFramer::Chunked();
   framer.Consume(Bytes("0\r\n"));
-  for (int i = 0; i < 1000 && framer.error().ok(); ++i) framer.Consume(Bytes("Trailer: 0123456789\r\n"));
+  for (int i = 0; i < 1000 && framer.error().ok(); ++i)
+    framer.Consume(Bytes("Trailer: 0123456789\r\n"));
   EXPECT_EQ(framer.error().status, 400);
 }
 

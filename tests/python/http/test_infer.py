@@ -161,7 +161,7 @@ async def test_http_1_0_closes_unless_asked(start: Any, connect: Any) -> None:
         (INFER.replace("identity", "identity/versions/9"), infer_json([1.0]), 404, "version 9"),
         (INFER, b"{", 400, "parse"),
         (INFER, b"", 400, ""),
-        (INFER, b'{"inputs":' + b"[" * 250_000, 400, "nesting depth"),
+        (INFER, b'{"unknown":' + b"[" * 250_000, 400, "nesting depth"),
         (INFER, b'{"inputs":[]}', 400, "expected 1 inputs but got 0"),
     ],
 )
