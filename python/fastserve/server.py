@@ -52,6 +52,12 @@ class _Listener:
     async def start(self) -> None:
         await self._front_end.start(*self._where)
 
+    def begin_drain(self) -> None:
+        """HTTP says `Connection: close` from now on; a front end without it has no such sign."""
+        begin_drain = getattr(self._front_end, "begin_drain", None)
+        if begin_drain is not None:
+            begin_drain()
+
     async def stop(self, grace_s: float) -> None:
         await self._front_end.stop(grace_s)
 
@@ -246,6 +252,9 @@ class Server:
 
         engine = self._core.engine
         engine.stop_accepting()
+        for service in self._services:
+            if isinstance(service.front_end, _Listener):
+                service.front_end.begin_drain()
         remaining = float(self._options.exit_timeout_secs)
         log.info(
             f"Waiting for in-flight requests to complete: {engine.inflight_requests} in flight, "

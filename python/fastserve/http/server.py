@@ -77,12 +77,17 @@ class HttpFrontEnd:
             raise
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def begin_drain(self) -> None:
+        """From now on every response ends its connection. New requests are still answered: the
+        engine refuses them."""
+        self._core_loop.start_drain()
+
     async def stop(self, grace_s: float) -> None:
         """Takes no more connections; lets requests in progress end, at most `grace_s` seconds."""
         if self._server is None:
             return
         self._server.close()
-        self._core_loop.start_drain()
+        self.begin_drain()
         for connection in list(self._connections):
             connection.drain()
         await self._wait_until_closed(grace_s)

@@ -147,10 +147,14 @@ async def test_drain_ends_a_delegated_request_with_connection_close(
 async def test_a_request_that_comes_while_the_engine_stops_is_told_so(
     start: Any, connect: Any, engine: Any
 ) -> None:
-    client = await connect(await start())
+    front_end = await start()
+    client = await connect(front_end)
     engine.stop_accepting()
+    front_end.begin_drain()
     await client.send(post(INFER, infer_json([1.0])))
-    assert (await client.answer()).status == 503
+    answer = await client.answer()
+    assert (answer.status, answer.headers["connection"]) == (503, "close")
+    assert await client.at_end()
 
 
 async def test_drain_ends_after_its_grace(start: Any, connect: Any) -> None:
