@@ -14,7 +14,7 @@ configure = cmake --preset $(1) -DPython_EXECUTABLE=$(BIN)/python $(2) --log-lev
 ctest = ctest --test-dir build/$(1) --output-on-failure --no-tests=error
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test test-cpp test-python lint fmt stubs flags bench bench-smoke asan tsan fuzz \
+.PHONY: help setup protos build test test-cpp test-python lint fmt stubs flags bench bench-smoke asan tsan fuzz \
   wheel sdist docs demo demo-models clean
 
 help: ## Show this list
@@ -50,6 +50,9 @@ fmt: $(SETUP) ## Format C++ and Python
 
 stubs: build ## Write python/fastserve/_core.pyi
 	$(BIN)/python tools/lint/stubs.py --write
+
+protos: $(SETUP) ## Compile the .proto files into the descriptors that are checked in
+	$(BIN)/python tools/generate_protos.py
 
 bench: build ## Measure against the peers and bounds (minutes)
 	$(BIN)/python bench/run_all.py

@@ -27,6 +27,7 @@ gate imports env PYTHONPATH=python lint-imports --no-logo --config pyproject.tom
 gate spelling codespell
 gate flags python tools/docs/flags.py --check
 gate links python tools/docs/links.py
+gate protos python tools/generate_protos.py --check
 if [[ $quick -eq 0 ]]; then
   gate mypy mypy
   gate stubs python tools/lint/stubs.py
