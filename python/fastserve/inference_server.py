@@ -155,15 +155,21 @@ class InferenceServer:
     ) -> InferenceResult:
         """infer() for asyncio. Cancelling the task cancels the request."""
         core_request = _make_request(model_name, inputs, **request)
-        loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            self._loops[loop] = _LoopCompletions(loop)
-        future = self._loops[loop].submit(self._core.engine, core_request)
+        future = self._completions().submit(self._core.engine, core_request)
         try:
             return await future
         except asyncio.CancelledError:
             core_request.cancel()
             raise
+
+    def _completions(self) -> _LoopCompletions:
+        """Those of the running event loop. A loop that was closed gives its eventfd back here."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._loops:
+            for closed in [known for known in list(self._loops) if known.is_closed()]:
+                self._loops.pop(closed, None)
+            self._loops[loop] = _LoopCompletions(loop)
+        return self._loops[loop]
 
     # --- control, blocking; `control` has the same as async methods ---
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import threading
 from collections.abc import Iterator
 
@@ -150,6 +151,19 @@ async def test_cancelling_the_task_cancels_the_request(server):
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert (await blocker)["OUTPUT0"].shape == (1, 1)
+
+
+def test_event_loops_that_come_and_go_leave_no_descriptor_behind(server):
+    async def ask() -> None:
+        await server.infer_async("echo", {"INPUT0": np.ones((1, 1), np.float32)})
+
+    asyncio.run(ask())
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        asyncio.run(ask())
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
 
 
 def test_threads_share_one_server(server):
