@@ -10,7 +10,7 @@ namespace fastserve {
 namespace {
 
 // The longest sleep: far deadlines must not overflow the system's clock.
-constexpr std::int64_t kLongestSleepNs = 24 * 3600 * std::int64_t{1'000'000'000};
+constexpr std::int64_t kLongestSleepNs = std::int64_t{24} * 3600 * 1'000'000'000;
 
 }  // namespace
 

@@ -10,6 +10,10 @@ namespace fastserve {
 
 namespace {
 
+constexpr std::size_t kMostDigits = 20;  // of a std::uint64_t
+
+char* Put(std::string_view text, char* cursor) { return cursor + text.copy(cursor, text.size()); }
+
 template <typename Number>
 void AppendNumber(Number value, std::string* out) {
   std::array<char, 32> digits;
@@ -143,16 +147,23 @@ void PrometheusText::Buckets(const LabelledHistogram& histogram) {
   std::string suffix = "\"";
   if (!after.empty()) suffix.append(1, ',').append(after);
   suffix += "} ";
+  // Room for all lines at once, and one cursor: a page has a hundred thousand of these lines.
+  const std::size_t longest_line = prefix.size() + suffix.size() + 2 * kMostDigits + 1;
+  const std::size_t start = out_.size();
+  out_.resize(start + histogram.snapshot.cumulative.size() * longest_line);
+  char* cursor = out_.data() + start;
   for (std::size_t i = 0; i < histogram.snapshot.cumulative.size(); ++i) {
-    out_ += prefix;
+    cursor = Put(prefix, cursor);
     if (i < LatencyHistogram::kBoundsUs.size()) {
-      AppendNumber(LatencyHistogram::kBoundsUs[i], &out_);
+      cursor = std::to_chars(cursor, cursor + kMostDigits, LatencyHistogram::kBoundsUs[i]).ptr;
     } else {
-      out_ += "+Inf";
+      cursor = Put("+Inf", cursor);
     }
-    out_ += suffix;
-    AppendLine(histogram.snapshot.cumulative[i], &out_);
+    cursor = Put(suffix, cursor);
+    cursor = std::to_chars(cursor, cursor + kMostDigits, histogram.snapshot.cumulative[i]).ptr;
+    *cursor++ = '\n';
   }
+  out_.resize(static_cast<std::size_t>(cursor - out_.data()));
 }
 
 }  // namespace fastserve

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <random>
 
@@ -17,7 +16,7 @@ using testing::ElementsAre;
 template <typename T>
 Tensor MakeTensor(DataType type, const Shape& shape, const std::vector<T>& values) {
   const BufferPtr buffer = AllocateHostBuffer(values.size() * sizeof(T));
-  std::memcpy(buffer->data(), values.data(), values.size() * sizeof(T));
+  std::ranges::copy(std::as_bytes(std::span(values)), buffer->data());
   return {"y", type, shape, BufferView(buffer)};
 }
 
