@@ -93,12 +93,11 @@ class Lifecycle:
             return record.config, record.ready_versions
 
     def all_ready(self) -> bool:
-        """True when every version of every model is ready or was unloaded on purpose (strict
-        readiness).
-        """
+        """True when every version is ready, or was taken away on purpose (strict readiness)."""
         with self._lock:
             return all(
-                status.state is ModelState.READY or status.reason == UNLOADED
+                status.state in (ModelState.READY, ModelState.UNLOADING)
+                or status.reason == UNLOADED
                 for record in self._records.values()
                 for status in record.versions.values()
             )

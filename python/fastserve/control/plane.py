@@ -155,11 +155,12 @@ class ControlPlane:
             )
 
     async def _run(self, operation: "Future[None]") -> None:
-        # A caller that goes away does not undo what it asked for.
-        try:
-            await asyncio.shield(asyncio.wrap_future(operation))
-        finally:
-            self.update_readiness()
+        # A caller that goes away does not undo what it asked for: the operation goes on, readiness
+        # follows it, and its failure is in the log and in the index.
+        operation.add_done_callback(lambda _: self.update_readiness())
+        waiting = asyncio.wrap_future(operation)
+        waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(waiting)
 
     # --- log settings ---
 

@@ -1,5 +1,6 @@
 """Load, unload and reload: states, reasons, side-by-side reload, serialised races."""
 
+import asyncio
 import os
 import threading
 from collections.abc import Iterator
@@ -67,6 +68,43 @@ def test_an_unloaded_model_says_so_and_can_come_back(server):
     assert server.is_ready()
     server.load_model("m")
     assert serves(server)
+
+
+def test_an_unload_waits_for_running_requests_in_the_background(server, tmp_path):
+    delay = 'parameters { key: "execute_delay_ms" value { string_value: "700" } }'
+    write_model(tmp_path, "slow", IDENTITY_CONFIG + delay)
+    server.load_model("slow")
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(serves(server, "slow")))
+    thread.start()
+    while not server.engine.inflight_requests:
+        pass
+    server.unload_model("slow")
+    assert index(server)["slow"] == ("UNLOADING", "")
+    assert server.is_ready()
+    with pytest.raises(NotFoundError):
+        serves(server, "slow")
+    thread.join()
+    assert answers == [True]
+    while index(server)["slow"][0] == "UNLOADING":
+        pass
+    assert index(server)["slow"] == ("UNAVAILABLE", "unloaded")
+    assert server.is_ready()
+
+
+def test_a_caller_that_goes_away_does_not_undo_its_load(server):
+    async def leave() -> None:
+        loading = asyncio.ensure_future(server.control.load_model("m"))
+        await asyncio.sleep(0)
+        loading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loading
+
+    asyncio.run(leave())
+    while not server.model_ready("m"):
+        pass
+    assert serves(server)
+    assert server.is_ready()
 
 
 def test_unloading_what_was_never_loaded_is_no_error(server):
@@ -187,8 +225,6 @@ def test_loads_and_unloads_in_a_race_end_in_one_of_the_two_states(server, tmp_pa
 
 
 def test_load_overrides_are_unsupported_and_unknown_parameters_refused(server):
-    import asyncio
-
     for key in ("config", "file:1/model.onnx"):
         with pytest.raises(UnsupportedError, match=f"'{key}' is not offered yet; write the files"):
             asyncio.run(server.control.load_model("m", {key: "x"}))
