@@ -10,13 +10,13 @@ namespace py = pybind11;
 namespace {
 
 struct Exporter {
-  PyObject_HEAD
-  BufferView view;
+  PyObject_HEAD BufferView view;
 };
 
 int GetBuffer(PyObject* self, Py_buffer* buffer, int flags) {
   const BufferView& view = reinterpret_cast<Exporter*>(self)->view;
-  return PyBuffer_FillInfo(buffer, self, view.data, static_cast<Py_ssize_t>(view.size), /*readonly=*/1, flags);
+  return PyBuffer_FillInfo(buffer, self, view.data, static_cast<Py_ssize_t>(view.size),
+                           /*readonly=*/1, flags);
 }
 
 void Dealloc(PyObject* self) {

@@ -7,7 +7,8 @@
 
 namespace fastserve {
 
-// A read-only memoryview of `view`, which stays alive as long as the memoryview does. Needs the GIL.
+// A read-only memoryview of `view`, which stays alive as long as the memoryview does. Needs the
+// GIL.
 pybind11::object ExportBuffer(BufferView view);
 
 }  // namespace fastserve

@@ -96,6 +96,14 @@ void AsyncioTransport::PauseReading() { CallMethod("pause_reading"); }
 void AsyncioTransport::ResumeReading() { CallMethod("resume_reading"); }
 void AsyncioTransport::WriteEof() { CallMethod("write_eof"); }
 void AsyncioTransport::Close() { CallMethod("close"); }
+std::size_t AsyncioTransport::UnsentBytes() {
+  PyObject* result = PyObject_CallMethod(transport_.ptr(), "get_write_buffer_size", nullptr);
+  const std::size_t size = result == nullptr ? 0 : PyLong_AsSize_t(result);
+  Py_XDECREF(result);
+  if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(transport_.ptr());
+  return size;
+}
+
 void AsyncioTransport::Abort() { CallMethod("abort"); }
 
 }  // namespace fastserve

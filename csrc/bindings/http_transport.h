@@ -24,6 +24,7 @@ class AsyncioTransport : public HttpTransport {
   void WriteEof() override;
   void Close() override;
   void Abort() override;
+  std::size_t UnsentBytes() override;
 
   // aiohttp's protocol object; null before the first delegated request.
   const pybind11::object& delegate() const { return delegate_; }

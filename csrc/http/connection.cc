@@ -34,31 +34,34 @@ void HttpConnection::OnReceived(std::size_t size) {
   if (lost() || size == 0) return;
   const std::span<const std::byte> bytes(shared_->scratch.get(), size);
   switch (state_) {
+    case State::kHead:
+      return OnReceivedRequest(bytes);
     case State::kBody:
       body_received_ += size;
       if (body_received_ == body_.size) return StartInfer();
       return SetBodyDeadline();
+    case State::kExecuting:
+      return KeepAhead(bytes);
+    case State::kDelegated:
+      return OnReceivedDelegated(bytes);
     case State::kDetached:
       SetDeadline(shared_->options.idle_timeout_ns);
       return transport_->Delegate(bytes);
     case State::kClosing:
       return;  // read so that the peer can read our last response (RFC 9112 9.6)
-    case State::kDelegated: {
-      const std::size_t used = ForwardBody(bytes);
-      if (used < bytes.size()) KeepAhead(bytes.subspan(used));
-      return ProcessAhead();
-    }
-    case State::kExecuting:
-      return KeepAhead(bytes);
-    case State::kHead:
-      break;
   }
-  if (ahead_.empty() && !processing_ && pause_reasons_ == 0) {
-    const std::size_t used = Process(bytes);
-    if (used < bytes.size() && state_ != State::kClosing) KeepAhead(bytes.subspan(used));
-  } else {
-    KeepAhead(bytes);
-  }
+}
+
+void HttpConnection::OnReceivedRequest(std::span<const std::byte> bytes) {
+  std::size_t used = 0;
+  if (ahead_.empty() && !processing_ && pause_reasons_ == 0) used = Process(bytes);
+  if (used < bytes.size() && state_ != State::kClosing) KeepAhead(bytes.subspan(used));
+  ProcessAhead();
+}
+
+void HttpConnection::OnReceivedDelegated(std::span<const std::byte> bytes) {
+  const std::size_t used = ForwardBody(bytes);
+  if (used < bytes.size()) KeepAhead(bytes.subspan(used));
   ProcessAhead();
 }
 
@@ -296,6 +299,7 @@ void HttpConnection::CancelRequest() {
 void HttpConnection::OnWritable(bool writable) {
   if (lost()) return;
   stall_deadline_ns_ = writable ? 0 : shared_->clock->NowNs() + shared_->options.stall_timeout_ns;
+  stalled_bytes_ = writable ? 0 : transport_->UnsentBytes();
   SetPaused(kPausedWriting, !writable);
   if (writable) ProcessAhead();
 }
@@ -321,11 +325,19 @@ void HttpConnection::SetBodyDeadline() {
 
 void HttpConnection::WaitForRequest() { SetDeadline(shared_->options.idle_timeout_ns); }
 
+// A slow reader is not a stalled one: what counts is whether it takes anything.
+bool HttpConnection::Stalled(std::int64_t now_ns) {
+  if (stall_deadline_ns_ == 0) return false;
+  const std::size_t unsent = transport_->UnsentBytes();
+  if (unsent < stalled_bytes_) stall_deadline_ns_ = now_ns + shared_->options.stall_timeout_ns;
+  stalled_bytes_ = unsent;
+  return now_ns >= stall_deadline_ns_;
+}
+
 void HttpConnection::OnTick(std::int64_t now_ns) {
   if (lost()) return;
-  const bool stalled = stall_deadline_ns_ > 0 && now_ns >= stall_deadline_ns_;
   const bool late = deadline_ns_ > 0 && now_ns >= deadline_ns_;
-  if (stalled) return transport_->Abort();
+  if (Stalled(now_ns)) return transport_->Abort();
   // While our side is not reading, the peer cannot be late.
   if (!late || (pause_reasons_ != 0 && state_ != State::kClosing)) return;
   deadline_ns_ = 0;

@@ -42,6 +42,8 @@ class HttpTransport {
   virtual void Close() = 0;
   // Closes now.
   virtual void Abort() = 0;
+  // Written and not yet taken by the system.
+  virtual std::size_t UnsentBytes() = 0;
 };
 
 // What the connections of one event loop share. Event loop thread only.
@@ -86,6 +88,8 @@ class HttpConnection : public ReplyTarget, public std::enable_shared_from_this<H
   enum class State : std::uint8_t { kHead, kBody, kExecuting, kDelegated, kDetached, kClosing };
   enum PauseReason : std::uint8_t { kPausedAhead = 1, kPausedWriting = 2, kPausedDelegate = 4 };
 
+  void OnReceivedRequest(std::span<const std::byte> bytes);
+  void OnReceivedDelegated(std::span<const std::byte> bytes);
   void ProcessAhead();
   std::size_t Process(std::span<const std::byte> bytes);
   std::size_t BeginRequest(std::span<const std::byte> bytes, std::size_t head_size);
@@ -100,6 +104,7 @@ class HttpConnection : public ReplyTarget, public std::enable_shared_from_this<H
   void SendReply(InferReply reply, bool keep_alive);
   void CloseAfterResponse();
   void CancelRequest();
+  bool Stalled(std::int64_t now_ns);
   void SetPaused(PauseReason reason, bool paused);
   void SetDeadline(std::int64_t delay_ns);
   void SetBodyDeadline();
@@ -112,6 +117,7 @@ class HttpConnection : public ReplyTarget, public std::enable_shared_from_this<H
   bool processing_ = false;             // inside ProcessAhead's loop
   std::int64_t deadline_ns_ = 0;        // 0: none
   std::int64_t stall_deadline_ns_ = 0;  // of a reader that stalls; 0: none
+  std::size_t stalled_bytes_ = 0;       // unsent when it was last looked at
 
   // kHead
   HttpHeadScanner scanner_;

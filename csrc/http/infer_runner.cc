@@ -5,6 +5,9 @@
 namespace fastserve {
 namespace {
 
+// JSON of more bytes takes about a millisecond to parse.
+constexpr std::size_t kLargeJsonBytes = 262144;
+
 // Turns the engine's response into the reply's bytes, on the thread that completed the request.
 class ReplySink : public ResponseSink {
  public:
@@ -54,18 +57,25 @@ void InferRunner::Start(InferCall call) {
   if (started_.size() == 1) schedule_();
 }
 
+void InferRunner::Submit(const InferCall& call, Lender* lender) const {
+  const Status status = ParseInferRequest(call.body, call.json_size, limits_, call.request.get());
+  if (status.ok()) {
+    engine_->Submit(call.request, lender);
+  } else {
+    call.request->Fail(status, FailureReason::kOther);
+  }
+}
+
 void InferRunner::Run() {
   queue_->set_delivery_promised(true);
   running_.swap(started_);
   for (InferCall& call : running_) {
-    InferRequest& request = *call.request;
-    request.timestamps.request_start = engine_->clock().NowNs();
-    request.sink = std::make_shared<ReplySink>(queue_, std::move(call.target));
-    const Status status = ParseInferRequest(call.body, call.json_size, limits_, &request);
-    if (status.ok()) {
-      engine_->Submit(call.request, &lender_);
+    call.request->timestamps.request_start = engine_->clock().NowNs();
+    call.request->sink = std::make_shared<ReplySink>(queue_, std::move(call.target));
+    if (call.json_size <= kLargeJsonBytes) {
+      Submit(call, &lender_);
     } else {
-      request.Fail(status, FailureReason::kOther);
+      parse_thread_.Post([this, call = std::move(call)] { Submit(call, nullptr); });
     }
   }
   running_.clear();

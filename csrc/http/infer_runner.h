@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "http/completion_queue.h"
 #include "http/infer_call.h"
+#include "http/parse_thread.h"
 
 namespace fastserve {
 
@@ -30,6 +31,9 @@ class InferRunner : public InferStarter {
   Engine& engine() const { return *engine_; }
 
  private:
+  // Parses and submits, or fails the request. Any thread.
+  void Submit(const InferCall& call, Lender* lender) const;
+
   const std::shared_ptr<Engine> engine_;
   const InferJsonLimits limits_;
   const std::function<void()> schedule_;
@@ -37,6 +41,7 @@ class InferRunner : public InferStarter {
   Lender lender_;
   std::vector<InferCall> started_;
   std::vector<InferCall> running_;
+  ParseThread parse_thread_;  // last: its tasks use the members above
 };
 
 }  // namespace fastserve

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <utility>
 
 namespace fastserve {
 namespace {
@@ -122,39 +122,46 @@ HttpError TakeInferenceHeaderLength(std::string_view value, HttpHead* head) {
   return {};
 }
 
-// Fields are told apart by length first: most are of no interest here.
+struct KnownField {
+  std::string_view name;
+  HttpError (*take)(std::string_view value, HttpHead* head);
+};
+
+constexpr KnownField kKnownFields[] = {
+    {"host", [](std::string_view, HttpHead* head) { return TakeHost(head); }},
+    {"expect",
+     [](std::string_view, HttpHead* head) {
+       head->has_expect = true;
+       return HttpError();
+     }},
+    {"upgrade",
+     [](std::string_view, HttpHead* head) {
+       head->has_upgrade = true;
+       return HttpError();
+     }},
+    {"connection",
+     [](std::string_view value, HttpHead* head) {
+       TakeConnection(value, head);
+       return HttpError();
+     }},
+    {"content-length", &TakeContentLength},
+    {"accept-encoding",
+     [](std::string_view value, HttpHead* head) {
+       head->accept_encoding = value;
+       return HttpError();
+     }},
+    {"content-encoding",
+     [](std::string_view value, HttpHead* head) {
+       head->content_encoding = value;
+       return HttpError();
+     }},
+    {"transfer-encoding", &TakeTransferEncoding},
+    {"inference-header-content-length", &TakeInferenceHeaderLength},
+};
+
 HttpError TakeField(std::string_view name, std::string_view value, HttpHead* head) {
-  switch (name.size()) {
-    case 4:
-      if (EqualsIgnoreCase(name, "host")) return TakeHost(head);
-      break;
-    case 6:
-      if (EqualsIgnoreCase(name, "expect")) head->has_expect = true;
-      break;
-    case 7:
-      if (EqualsIgnoreCase(name, "upgrade")) head->has_upgrade = true;
-      break;
-    case 10:
-      if (EqualsIgnoreCase(name, "connection")) TakeConnection(value, head);
-      break;
-    case 14:
-      if (EqualsIgnoreCase(name, "content-length")) return TakeContentLength(value, head);
-      break;
-    case 15:
-      if (EqualsIgnoreCase(name, "accept-encoding")) head->accept_encoding = value;
-      break;
-    case 16:
-      if (EqualsIgnoreCase(name, "content-encoding")) head->content_encoding = value;
-      break;
-    case 17:
-      if (EqualsIgnoreCase(name, "transfer-encoding")) return TakeTransferEncoding(value, head);
-      break;
-    case 31:
-      if (EqualsIgnoreCase(name, "inference-header-content-length"))
-        return TakeInferenceHeaderLength(value, head);
-      break;
-    default:
-      break;
+  for (const KnownField& field : kKnownFields) {
+    if (EqualsIgnoreCase(name, field.name)) return field.take(value, head);
   }
   return {};
 }
@@ -215,29 +222,31 @@ std::size_t HttpHeadScanner::Scan(std::string_view head) {
   // ends.
   if (scanned_ == 0 && !head.empty() && !AllOf(head.substr(0, 1), kToken))
     return Fail(400, "malformed HTTP method");
-  const std::size_t longest_request_line = limits_.max_target_bytes + kMethodAndVersionBytes;
   const std::size_t end = std::min(head.size(), limits_.max_head_bytes);
   while (scanned_ < end) {
-    const void* found = std::memchr(head.data() + scanned_, '\n', end - scanned_);
-    if (found == nullptr) {
-      scanned_ = end;
-      break;
-    }
-    const std::size_t newline =
-        static_cast<std::size_t>(static_cast<const char*>(found) - head.data());
-    if (in_request_line_ && newline > longest_request_line) return Fail(414, kTargetTooLong);
-    if (newline == line_start_ || head[newline - 1] != '\r')
-      return Fail(400, "HTTP line ends without CR LF");
-    scanned_ = newline + 1;
-    if (newline == line_start_ + 1) {
-      return in_request_line_ ? Fail(400, "malformed HTTP request line") : scanned_;
-    }
-    line_start_ = scanned_;
-    in_request_line_ = false;
+    const std::size_t newline = std::min(head.find('\n', scanned_), end);
+    scanned_ = std::min(newline + 1, end);
+    if (in_request_line_ && newline > limits_.max_target_bytes + kMethodAndVersionBytes)
+      return Fail(414, kTargetTooLong);
+    if (newline == end) break;
+    if (EndLine(head, newline)) return scanned_;
+    if (!error_.ok()) return 0;
   }
-  if (in_request_line_ && scanned_ > longest_request_line) return Fail(414, kTargetTooLong);
   if (head.size() >= limits_.max_head_bytes) return Fail(431, "HTTP request head is too large");
   return 0;
+}
+
+// A line ends at `newline`. True when it is the empty one that ends the head.
+bool HttpHeadScanner::EndLine(std::string_view head, std::size_t newline) {
+  const std::size_t start = std::exchange(line_start_, newline + 1);
+  if (newline == start || head[newline - 1] != '\r') {
+    Fail(400, "HTTP line ends without CR LF");
+  } else if (newline == start + 1) {
+    if (!in_request_line_) return true;
+    Fail(400, "malformed HTTP request line");
+  }
+  in_request_line_ = false;
+  return false;
 }
 
 HttpError ParseHttpHead(std::string_view head, const HttpHeadLimits& limits, HttpHead* result) {

@@ -1,7 +1,8 @@
-// A strict, socket-free HTTP/1.1 request framer: where each request of a byte stream begins and ends, and the few header
-// fields that decide what becomes of it. It keeps no copy of the bytes. Source: RFC 9110, RFC 9112. Stricter than these
-// where leniency lets two servers disagree about a message's end (request smuggling): no obs-fold, no bare LF, no second
-// Content-Length, no Content-Length beside Transfer-Encoding. Why it is our own: docs/design/002-http-framing.md.
+// A strict, socket-free HTTP/1.1 request framer: where each request of a byte stream begins and
+// ends, and the few header fields that decide what becomes of it. It keeps no copy of the bytes.
+// Source: RFC 9110, RFC 9112. Stricter than these where leniency lets two servers disagree about a
+// message's end (request smuggling): no obs-fold, no bare LF, no second Content-Length, no
+// Content-Length beside Transfer-Encoding. Why it is our own: docs/design/002-http-framing.md.
 #pragma once
 
 #include <cstddef>
@@ -47,14 +48,15 @@ class HttpHeadScanner {
  public:
   explicit HttpHeadScanner(const HttpHeadLimits& limits) : limits_(limits) {}
 
-  // `head` is everything since the start of the request; the part seen by earlier calls must be unchanged.
-  // Returns the head's size with its empty line, or 0 when it goes on (look at error()).
+  // `head` is everything since the start of the request; the part seen by earlier calls must be
+  // unchanged. Returns the head's size with its empty line, or 0 when it goes on (look at error()).
   std::size_t Scan(std::string_view head);
   const HttpError& error() const { return error_; }
   void Reset();
 
  private:
   std::size_t Fail(int status, std::string_view text);
+  bool EndLine(std::string_view head, std::size_t newline);
 
   const HttpHeadLimits limits_;
   std::size_t scanned_ = 0;     // bytes seen
@@ -66,7 +68,8 @@ class HttpHeadScanner {
 // Parses a complete head as HttpHeadScanner delimits it. Linear time.
 HttpError ParseHttpHead(std::string_view head, const HttpHeadLimits& limits, HttpHead* result);
 
-// Where the body of a request ends. Counts bytes only; the chunks of a chunked body stay as they are.
+// Where the body of a request ends. Counts bytes only; the chunks of a chunked body stay as they
+// are.
 class HttpBodyFramer {
  public:
   // A body of `length` bytes.
@@ -75,16 +78,28 @@ class HttpBodyFramer {
   // The body that `head` announces: none, sized or chunked.
   static HttpBodyFramer For(const HttpHead& head);
 
-  // How many of the next bytes belong to the body. Less than `size` only when the body is complete, or broken (error()).
+  // How many of the next bytes belong to the body. Less than `size` only when the body is complete,
+  // or broken (error()).
   std::size_t Consume(std::span<const std::byte> bytes);
   bool done() const { return state_ == State::kDone; }
   const HttpError& error() const { return error_; }
 
  private:
-  // kSize -> kExtension -> kSizeLf -> kData -> kDataCr -> kDataLf -> kSize ... ; a size of 0 leads to the trailer section:
-  // kTrailerStart -> (kTrailerLine -> kTrailerLf)* -> kFinalLf -> kDone
+  // kSize -> kExtension -> kSizeLf -> kData -> kDataCr -> kDataLf -> kSize ... ; a size of 0 leads
+  // to the trailer section: kTrailerStart -> (kTrailerLine -> kTrailerLf)* -> kFinalLf -> kDone
   enum class State : std::uint8_t {
-    kSized, kSize, kExtension, kSizeLf, kData, kDataCr, kDataLf, kTrailerStart, kTrailerLine, kTrailerLf, kFinalLf, kDone
+    kSized,
+    kSize,
+    kExtension,
+    kSizeLf,
+    kData,
+    kDataCr,
+    kDataLf,
+    kTrailerStart,
+    kTrailerLine,
+    kTrailerLf,
+    kFinalLf,
+    kDone
   };
 
   // Takes one byte of the framing around the chunks.
@@ -102,7 +117,8 @@ class HttpBodyFramer {
   HttpError error_;
 };
 
-// True when a comma-separated field value has `token` (lower case) as one of its elements, parameters ignored.
+// True when a comma-separated field value has `token` (lower case) as one of its elements,
+// parameters ignored.
 bool HasToken(std::string_view value, std::string_view token);
 // ASCII case-insensitive; `lower` is lower case.
 bool EqualsIgnoreCase(std::string_view text, std::string_view lower);

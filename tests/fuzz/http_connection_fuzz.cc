@@ -29,9 +29,11 @@ class RecordingTransport : public HttpTransport {
   void WriteEof() override { ended = true; }
   void Close() override { ended = true; }
   void Abort() override { ended = true; }
+  std::size_t UnsentBytes() override { return unsent; }
 
   std::string written;
   std::string delegated;
+  std::size_t unsent = 0;
   bool paused = false;
   bool ended = false;
 };

@@ -31,9 +31,11 @@ class RecordingTransport : public HttpTransport {
   void WriteEof() override { eof_written = true; }
   void Close() override { closed = true; }
   void Abort() override { aborted = true; }
+  std::size_t UnsentBytes() override { return unsent; }
 
   std::string written;
   std::string delegated;
+  std::size_t unsent = 0;
   bool paused = false;
   bool eof_written = false;
   bool closed = false;
@@ -276,6 +278,19 @@ TEST_F(HttpConnectionTest, AReaderThatStallsStopsReadingAndExecuting) {
 TEST_F(HttpConnectionTest, AbortsAReaderThatStallsTooLong) {
   connection_->OnWritable(false);
   connection_->OnTick(clock_.now_ns + shared_->options.stall_timeout_ns - 1);
+  EXPECT_FALSE(transport_->aborted);
+  connection_->OnTick(clock_.now_ns + shared_->options.stall_timeout_ns);
+  EXPECT_TRUE(transport_->aborted);
+}
+
+TEST_F(HttpConnectionTest, KeepsAReaderThatIsOnlySlow) {
+  transport_->unsent = 1000;
+  connection_->OnWritable(false);
+  for (int i = 0; i < 5; ++i) {
+    transport_->unsent -= 100;
+    clock_.now_ns += shared_->options.stall_timeout_ns;
+    connection_->OnTick(clock_.now_ns);
+  }
   EXPECT_FALSE(transport_->aborted);
   connection_->OnTick(clock_.now_ns + shared_->options.stall_timeout_ns);
   EXPECT_TRUE(transport_->aborted);

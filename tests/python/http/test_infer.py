@@ -92,6 +92,14 @@ async def test_binary_tensors_go_both_ways(start: Any, connect: Any, size: int) 
     assert answer.body[int(answer.headers["inference-header-content-length"]) :] == data
 
 
+async def test_a_large_json_body_is_answered_like_a_small_one(start: Any, connect: Any) -> None:
+    client = await connect(await start())
+    values = [float(i) for i in range(60_000)]
+    await client.send(post(INFER, infer_json(values)), post(INFER, infer_json(values)[:-1]))
+    assert output_of(await client.answer()) == values
+    assert (await client.answer()).status == 400
+
+
 async def test_an_empty_tensor_comes_back_empty(start: Any, connect: Any) -> None:
     client = await connect(await start())
     body, json_size = binary_request(b"")
