@@ -115,6 +115,7 @@ std::vector<std::shared_ptr<ModelHandle>> Publish(
     Engine* engine, const std::string& name,
     const std::vector<std::shared_ptr<ModelHandle>>& handles) {
   std::vector<LoadedModelPtr> models;
+  models.reserve(handles.size());
   for (const auto& handle : handles) models.push_back(handle->model());
   std::vector<LoadedModelPtr> replaced;
   {
@@ -122,6 +123,7 @@ std::vector<std::shared_ptr<ModelHandle>> Publish(
     replaced = engine->Publish(name, std::move(models));
   }
   std::vector<std::shared_ptr<ModelHandle>> result;
+  result.reserve(replaced.size());
   for (LoadedModelPtr& model : replaced)
     result.push_back(std::make_shared<ModelHandle>(std::move(model)));
   return result;

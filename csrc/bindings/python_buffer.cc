@@ -112,7 +112,7 @@ py::object BytesToNumpy(const Tensor& tensor, const std::vector<py::ssize_t>& sh
     values.append(py::bytes(element.data(), element.size()));
   const py::module_ numpy = py::module_::import("numpy");
   py::object array = numpy.attr("empty")(shape, py::dtype("O"));
-  array.attr("reshape")(-1).attr("__setitem__")(py::slice(0, *count, 1), values);
+  array.attr("reshape")(-1).attr("__setitem__")(py::slice(0, count, 1), values);
   return array;
 }
 
