@@ -13,7 +13,10 @@ static_assert(std::endian::native == std::endian::little,
 
 constexpr std::size_t kLengthBytes = sizeof(std::uint32_t);
 
-std::string Quoted(std::string_view name) { return "'" + std::string(name) + "'"; }
+std::string Quoted(std::string_view name) {
+  std::string quoted = "'";
+  return quoted.append(name).append("'");
+}
 
 Status TooManyElements(std::string_view place, std::int64_t expected_count) {
   return Status::InvalidArgument("unexpected number of string elements " +

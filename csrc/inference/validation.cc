@@ -25,7 +25,8 @@ Status Invalid(const InferRequest& request, std::string_view text) {
 
 // "'X' for model 'M'"
 std::string Place(std::string_view name, const ModelSpec& spec) {
-  return "'" + std::string(name) + "' for model '" + spec.name + "'";
+  std::string place = "'";
+  return place.append(name).append("' for model '").append(spec.name).append("'");
 }
 
 // "['A','B']"

@@ -147,6 +147,7 @@ TEST_F(LogTest, KeepsLinesOfManyThreadsWholeWhileTheTargetChanges) {
   ASSERT_TRUE(SetLogFile(path_.string()).ok());
   const std::string message(200, 'x');
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&] {
       for (int line = 0; line < kLinesEach; ++line) LOG_WARNING(message);

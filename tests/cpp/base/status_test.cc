@@ -53,8 +53,9 @@ TEST(Status, IsOkByDefaultAndKeepsItsMessage) {
   EXPECT_FALSE(status.ok());
   EXPECT_EQ(status.code(), StatusCode::kNotFound);
   EXPECT_EQ(status.message(), "no model");
-  const Status copy = status;
-  EXPECT_EQ(copy.message(), "no model");
+  Status copy = status;
+  copy = Status::Internal("other");
+  EXPECT_EQ(status.message(), "no model");
 }
 
 Result<std::unique_ptr<int>> MakePositive(int value) {

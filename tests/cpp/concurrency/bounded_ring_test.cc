@@ -5,9 +5,10 @@
 #include <atomic>
 #include <deque>
 #include <memory>
-#include <random>
 #include <thread>
 #include <vector>
+
+#include "support/random.h"
 
 namespace fastserve {
 namespace {
@@ -25,7 +26,7 @@ TEST(BoundedRing, LeavesTheValueUntouchedWhenFull) {
   EXPECT_TRUE(ring.TryPush(std::make_unique<int>(2)));
   auto third = std::make_unique<int>(3);
   EXPECT_FALSE(ring.TryPush(std::move(third)));
-  ASSERT_NE(third, nullptr);
+  ASSERT_NE(third, nullptr);  // NOLINT(bugprone-use-after-move): the promise
   EXPECT_EQ(*third, 3);
 }
 
@@ -52,14 +53,13 @@ TEST(BoundedRing, DestroysWhatIsLeftInIt) {
 }
 
 TEST(BoundedRing, BehavesLikeADequeUnderRandomOperations) {
-  std::mt19937 random(42);
+  RepeatableRandom random(42);
   for (const std::size_t capacity : {2u, 4u, 64u}) {
     BoundedRing<int> ring(capacity);
     std::deque<int> reference;
     for (int i = 0; i < 20'000; ++i) {
-      if (random() % 2 == 0) {
-        int value = i;
-        const bool pushed = ring.TryPush(std::move(value));
+      if (random.Below(2) == 0) {
+        const bool pushed = ring.TryPush(int{i});
         ASSERT_EQ(pushed, reference.size() < capacity);
         if (pushed) reference.push_back(i);
       } else {
@@ -88,6 +88,7 @@ TEST(BoundedRing, DeliversEachValueOnceAndInOrderToManyConsumers) {
   std::atomic<int> left{kProducers * kValuesEach};
   std::vector<std::vector<Stamped>> received(kConsumers);
   std::vector<std::thread> threads;
+  threads.reserve(kProducers + kConsumers);
   for (int producer = 0; producer < kProducers; ++producer) {
     threads.emplace_back([&ring, producer] {
       for (int number = 0; number < kValuesEach; ++number) {

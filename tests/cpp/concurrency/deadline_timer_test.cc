@@ -157,10 +157,11 @@ TEST(DeadlineTimerOnTheSystemClock, RunsOrCancelsEachCallbackExactlyOnce) {
   {
     DeadlineTimer timer(SystemClock());
     std::vector<std::thread> threads;
+    threads.reserve(kThreads);
     for (int thread = 0; thread < kThreads; ++thread) {
       threads.emplace_back([&, thread] {
         for (int i = 0; i < kTimersEach; ++i) {
-          const std::int64_t delay_ns = (i * 7 + thread) % 50 * 1000;
+          const std::int64_t delay_ns = std::int64_t{(i * 7 + thread) % 50} * 1000;
           std::promise<void> mine;
           const TimerId id = timer.Schedule(SystemClock().NowNs() + delay_ns, [&] {
             ran.fetch_add(1);

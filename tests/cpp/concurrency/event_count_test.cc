@@ -70,6 +70,7 @@ TEST(EventCount, WakesEveryWaiterOfNotifyAll) {
   std::atomic<bool> open{false};
   std::latch waiting(kWaiters);
   std::vector<std::thread> threads;
+  threads.reserve(kWaiters);
   for (int i = 0; i < kWaiters; ++i) {
     threads.emplace_back([&] {
       waiting.count_down();
@@ -113,6 +114,7 @@ TEST(EventCount, DeliversEverythingThroughARingToSleepingConsumers) {
   std::atomic<int> received{0};
   std::atomic<std::int64_t> sum{0};
   std::vector<std::thread> threads;
+  threads.reserve(kProducers + kConsumers);
   for (int i = 0; i < kProducers; ++i) {
     threads.emplace_back([&] {
       for (int value = 1; value <= kValuesEach; ++value) {

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
+#include <span>
+
+#include "support/random.h"
 
 namespace fastserve {
 namespace {
@@ -122,15 +124,17 @@ TEST(Classify, RefusesATensorWhoseBytesDoNotFitItsShape) {
   EXPECT_EQ(Classify(Floats({-1}, {1}), 1, false, {}).status().code(), StatusCode::kInternal);
 }
 
-TEST(Classify, AgreesWithAStableSortOnRandomTensors) {
-  std::mt19937 random(5);
+TEST(Classify, AgreesWithASortOnRandomTensors) {
+  RepeatableRandom random(5);
   for (int i = 0; i < 300; ++i) {
     std::vector<std::int32_t> values(1 + random() % 40);
-    for (std::int32_t& value : values) value = static_cast<std::int32_t>(random() % 10) - 5;
+    for (std::int32_t& value : values) value = static_cast<std::int32_t>(random.Below(10)) - 5;
     std::vector<std::size_t> order(values.size());
     for (std::size_t j = 0; j < order.size(); ++j) order[j] = j;
-    std::ranges::stable_sort(order, std::greater<>(), [&](std::size_t j) { return values[j]; });
-    const std::uint32_t count = 1 + random() % values.size();
+    std::ranges::sort(order, [&](std::size_t left, std::size_t right) {
+      return std::pair(-values[left], left) < std::pair(-values[right], right);
+    });
+    const auto count = static_cast<std::uint32_t>(1 + random() % values.size());
     const auto result =
         Classify(MakeTensor(DataType::kInt32, {static_cast<std::int64_t>(values.size())}, values),
                  count, false, {});

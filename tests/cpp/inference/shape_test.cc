@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
+#include "support/random.h"
 
 namespace fastserve {
 namespace {
@@ -35,7 +35,7 @@ TEST(ElementCount, RefusesNegativeDimensionsEvenOfEmptyTensors) {
 }
 
 TEST(ElementCount, AgreesWithDivisionOnRandomShapes) {
-  std::mt19937_64 random(7);
+  RepeatableRandom random(7);
   for (int i = 0; i < 10'000; ++i) {
     Shape shape;
     std::optional<std::int64_t> expected = 1;

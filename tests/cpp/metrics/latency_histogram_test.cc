@@ -3,15 +3,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <random>
 #include <thread>
 #include <vector>
+
+#include "support/random.h"
 
 namespace fastserve {
 namespace {
 
 TEST(LatencyHistogram, CountsAValueUnderEveryBoundThatIsNotBelowIt) {
-  std::mt19937_64 random(3);
+  RepeatableRandom random(3);
   std::vector<std::uint64_t> values = {0, 1, 2, UINT64_MAX / 4};
   for (const std::uint64_t bound : LatencyHistogram::kBoundsUs) {
     values.insert(values.end(), {bound - 1, bound, bound + 1});
@@ -48,6 +49,7 @@ TEST(LatencyHistogram, LosesNothingOfManyThreads) {
   constexpr int kValuesEach = 20'000;
   LatencyHistogram histogram;
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&] {
       for (int value = 0; value < kValuesEach; ++value) histogram.Record(value);

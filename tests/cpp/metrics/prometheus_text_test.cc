@@ -94,6 +94,7 @@ TEST(PrometheusText, PutsTheBoundOfABucketInAlphabeticalPlace) {
 // promtool reads the page. It exits with 1 when it cannot, with 3 when it only dislikes the names
 // (Triton's counters have no _total), which are not ours to choose.
 TEST(PrometheusText, IsAcceptedByPromtool) {
+  // NOLINTNEXTLINE(bugprone-command-processor): a fixed command
   if (std::system("promtool --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "no promtool";
   std::string page;
   PrometheusText text(&page);
@@ -107,6 +108,7 @@ TEST(PrometheusText, IsAcceptedByPromtool) {
   const std::filesystem::path file =
       std::filesystem::path(testing::TempDir()) / "prometheus_text_test.txt";
   std::ofstream(file, std::ios::binary) << page;
+  // NOLINTNEXTLINE(bugprone-command-processor): a path of the test itself
   const int status = std::system(("promtool check metrics <" + file.string() + " >&2").c_str());
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_NE(WEXITSTATUS(status), 1) << page;

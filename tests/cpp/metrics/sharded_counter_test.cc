@@ -14,6 +14,7 @@ TEST(ShardedCounter, SumsWhatMoreThreadsThanShardsAdded) {
   ShardedCounter counter;
   EXPECT_EQ(counter.Value(), 0u);
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&] {
       for (int add = 0; add < kAddsEach; ++add) counter.Add(2);
