@@ -91,7 +91,7 @@ class H2Peer {
     provider.read_callback = ReadBody;
     const std::int32_t id =
         nghttp2_submit_request(session_, nullptr, fields.data(), fields.size(), &provider, nullptr);
-    bodies_[id] = {std::move(body), end};
+    bodies_[id] = {std::move(body), end, 0};
     return id;
   }
   void Send(std::int32_t id, std::string_view more, bool end = false) {
@@ -126,16 +126,17 @@ class H2Peer {
   struct Body {
     std::string bytes;
     bool end = true;
+    std::size_t sent = 0;
   };
   static H2Peer* Self(void* user) { return static_cast<H2Peer*>(user); }
   static ssize_t ReadBody(nghttp2_session*, std::int32_t id, std::uint8_t* room, std::size_t size,
                           std::uint32_t* flags, nghttp2_data_source*, void* user) {
     Body& body = Self(user)->bodies_[id];
-    const std::size_t take = std::min(size, body.bytes.size());
+    const std::size_t take = std::min(size, body.bytes.size() - body.sent);
     if (take == 0 && !body.end) return NGHTTP2_ERR_DEFERRED;
-    std::copy_n(body.bytes.data(), take, room);
-    body.bytes.erase(0, take);
-    if (body.bytes.empty() && body.end) *flags |= NGHTTP2_DATA_FLAG_EOF;
+    std::copy_n(body.bytes.data() + body.sent, take, room);
+    body.sent += take;
+    if (body.sent == body.bytes.size() && body.end) *flags |= NGHTTP2_DATA_FLAG_EOF;
     return static_cast<ssize_t>(take);
   }
   static int OnHeader(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name,

@@ -231,7 +231,7 @@ TEST_F(GrpcServerTest, WatchTellsEveryChange) {
   TestClient client(port());
   engine_->SetReady(false);
   const std::int32_t id =
-      client.peer.Request(GrpcHeaders("/grpc.health.v1.Health/Watch"), GrpcFrame(""), false);
+      client.peer.Request(GrpcHeaders("/grpc.health.v1.Health/Watch"), GrpcFrame(""));
   std::string& body = client.peer.answers[id].body;
   client.Until([&] { return body.size() >= 7; });
   EXPECT_EQ(body, GrpcFrame("\x08\x02"));
