@@ -254,7 +254,7 @@ TEST(HttpLoad, AbandonedRequestsCloseTheirConnectionAndTheRestGoesOn) {
 }
 
 TEST(HttpLoad, ALargeRequestIsSentInPieces) {
-  const std::string body(20'000'000, 'x');
+  const std::string body(4'000'000, 'x');
   ScriptedHttpServer server([&](int, const std::string& request) {
     return request.size() == Post(body).size() ? kOk
                                                : "HTTP/1.1 400 short\r\nContent-Length: 0\r\n\r\n";

@@ -93,24 +93,29 @@ def _write(settings: Settings, levels: list[Level]) -> None:
         report.write_json(settings.json_file, settings, levels)
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """The sub-command; returns the exit status."""
-    settings = parse(sys.argv[1:] if words is None else words)
-    run = Run(settings)
-    status = MEASURED
+def _measure(run: Run) -> int:
+    """Measures and says why it stopped early; the exit status so far."""
     try:
         run.measure()
     except PerfError as error:
         print(f"error: {error}", file=sys.stderr)
-        status = FAILED
+        return FAILED
     except KeyboardInterrupt:
         print("interrupted; this is what was measured", file=sys.stderr)
-        status = INTERRUPTED
+        return INTERRUPTED
+    doubtful = any(not level.stable or level.window.failed for level in run.levels)
+    return DOUBTFUL if doubtful else MEASURED
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The sub-command; returns the exit status."""
+    settings = parse(sys.argv[1:] if words is None else words)
+    run = Run(settings)
+    status = _measure(run)
     if run.levels or status != FAILED:
         try:
             _write(settings, run.levels)
         except OSError as error:
             print(f"error: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
             return FAILED
-    doubtful = any(not level.stable or level.window.failed for level in run.levels)
-    return DOUBTFUL if status == MEASURED and doubtful else status
+    return status

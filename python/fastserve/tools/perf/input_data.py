@@ -20,6 +20,7 @@ from fastserve.tools.perf.tensors import TensorData, join_bytes
 Request = list[TensorData]
 # Different random requests, so that a cache or a branch predictor does not see one request only.
 RANDOM_REQUESTS = 8
+LARGE_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -36,29 +37,32 @@ class DataOptions:
 
 def make_requests(model: ModelUnderLoad, options: DataOptions) -> list[Request]:
     """The requests to send in turn. Raises PerfError when shapes or data do not fit the model."""
+    _check(model, options)
+    if options.source in ("random", "zero"):
+        generator = np.random.default_rng(options.seed)
+        return [_synthetic(model, options, generator) for _ in range(_variants(model, options))]
+    path = Path(options.source)
+    rows = _read_directory(model, path) if path.is_dir() else _read_file(path)
+    return _batched(model, options, rows)
+
+
+def _check(model: ModelUnderLoad, options: DataOptions) -> None:
     if options.batch_size > 1 and options.batch_size > model.max_batch_size:
         raise PerfError(
             f"model '{model.name}' takes batches of at most {max(1, model.max_batch_size)}, "
             f"-b asks for {options.batch_size}"
         )
-    unknown = set(options.shapes) - {spec.name for spec in model.inputs}
-    if unknown:
-        names = ", ".join(spec.name for spec in model.inputs)
-        raise PerfError(
-            f"--shape: model '{model.name}' has no input {unknown.pop()!r}, only {names}"
-        )
-    if options.source in ("random", "zero"):
-        generator = np.random.default_rng(options.seed)
-        count = RANDOM_REQUESTS if options.source == "random" else 1
-        if (
-            sum(tensors.element_count(_shape(model, spec, options)) for spec in model.inputs)
-            > 1 << 20
-        ):
-            count = 1  # large requests are kept in memory once
-        return [_synthetic(model, options, generator) for _ in range(count)]
-    path = Path(options.source)
-    rows = _read_directory(model, path) if path.is_dir() else _read_file(path)
-    return _batched(model, options, rows)
+    names = [spec.name for spec in model.inputs]
+    for name in options.shapes:
+        if name not in names:
+            known = ", ".join(names)
+            raise PerfError(f"--shape: model '{model.name}' has no input '{name}', only {known}")
+
+
+def _variants(model: ModelUnderLoad, options: DataOptions) -> int:
+    """How many different requests to make; large ones are kept in memory once."""
+    elements = sum(tensors.element_count(_shape(model, spec, options)) for spec in model.inputs)
+    return RANDOM_REQUESTS if options.source == "random" and elements <= LARGE_ELEMENTS else 1
 
 
 def _row_shape(model: ModelUnderLoad, spec: TensorSpec, options: DataOptions) -> tuple[int, ...]:
@@ -113,13 +117,21 @@ def _read_file(path: Path) -> list[dict[str, Any]]:
         raise PerfError(f"--input-data {path}: {error.strerror}") from error
     except ValueError as error:
         raise PerfError(f"--input-data {path}: not JSON: {error}") from error
-    data = document.get("data") if isinstance(document, dict) else None
-    if not isinstance(data, list) or not data:
-        raise PerfError(f'--input-data {path}: expected {{"data": [...]}} with at least one entry')
-    rows = [step for entry in data for step in (entry if isinstance(entry, list) else [entry])]
-    if not all(isinstance(row, dict) for row in rows):
-        raise PerfError(f"--input-data {path}: an entry of 'data' must be an object of inputs")
+    rows = _rows(document)
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise PerfError(
+            f'--input-data {path}: expected {{"data": [{{"INPUT": ...}}, ...]}} '
+            "with at least one entry"
+        )
     return rows
+
+
+def _rows(document: Any) -> list[Any]:
+    """The entries of all streams; empty when there is no list of data."""
+    data = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(data, list):
+        return []
+    return [step for entry in data for step in (entry if isinstance(entry, list) else [entry])]
 
 
 def _read_directory(model: ModelUnderLoad, path: Path) -> list[dict[str, Any]]:
