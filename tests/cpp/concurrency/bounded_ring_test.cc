@@ -85,7 +85,7 @@ struct Stamped {
 TEST(BoundedRing, DeliversEachValueOnceAndInOrderToManyConsumers) {
   constexpr int kProducers = 3;
   constexpr int kConsumers = 3;
-  constexpr int kValuesEach = 20'000;
+  constexpr int kValuesEach = 5'000;
   BoundedRing<std::unique_ptr<Stamped>> ring(16);
   std::atomic<int> left{kProducers * kValuesEach};
   std::vector<std::vector<Stamped>> received(kConsumers);
