@@ -30,25 +30,29 @@ bool BatchPolicy::IsPreferred(std::int64_t batch_size) const {
   return std::binary_search(preferred_.begin(), preferred_.end(), batch_size);
 }
 
+BatchPolicy::Prefix BatchPolicy::LongestPrefix(const PolicyQueue& queue) const {
+  const InferRequest* head = queue.front();
+  Prefix prefix;
+  for (const InferRequest* request = head; request != nullptr; request = queue.Next(request)) {
+    if (prefix.all.batch_size + request->batch_size > max_batch_size_ ||
+        !SameBatchShape(*head, *request)) {
+      prefix.closed = true;
+      break;
+    }
+    prefix.all.batch_size += request->batch_size;
+    ++prefix.all.request_count;
+    if (IsPreferred(prefix.all.batch_size)) prefix.preferred = prefix.all;
+    if (prefix.all.batch_size == max_batch_size_) break;
+  }
+  return prefix;
+}
+
 BatchChoice BatchPolicy::Choose(const PolicyQueue& queue, std::int64_t now_ns) const {
   const InferRequest* head = queue.front();
   if (head == nullptr) return {};
   if (!dynamic_) return {1, head->batch_size, 0};
 
-  BatchChoice all;
-  BatchChoice preferred;
-  bool closed = false;  // nothing that follows can join
-  for (const InferRequest* request = head; request != nullptr; request = queue.Next(request)) {
-    if (all.batch_size + request->batch_size > max_batch_size_ ||
-        !SameBatchShape(*head, *request)) {
-      closed = true;
-      break;
-    }
-    all.batch_size += request->batch_size;
-    ++all.request_count;
-    if (IsPreferred(all.batch_size)) preferred = all;
-    if (all.batch_size == max_batch_size_) break;
-  }
+  auto [all, preferred, closed] = LongestPrefix(queue);
   if (preferred.request_count != 0) return preferred;
   if (closed || max_queue_delay_ns_ == 0 || all.batch_size >= preferred_.back()) return all;
   const std::int64_t ready_at_ns = head->timestamps.queue_start + max_queue_delay_ns_;

@@ -31,7 +31,15 @@ class BatchPolicy {
   BatchChoice Choose(const PolicyQueue& queue, std::int64_t now_ns) const;
 
  private:
+  // The requests at the front that can share a batch, and those of them that make a preferred size.
+  struct Prefix {
+    BatchChoice all;
+    BatchChoice preferred;
+    bool closed = false;  // the next request cannot join
+  };
+
   bool IsPreferred(std::int64_t batch_size) const;
+  Prefix LongestPrefix(const PolicyQueue& queue) const;
 
   const bool dynamic_;
   const std::int64_t max_batch_size_;
