@@ -63,7 +63,7 @@ class Engine {
 
   // --- backends
   // -----------------------------------------------------------------------------------------------
-  // Before the first LoadModel. Takes ownership.
+  // Any time, once per name, before a model needs it. Takes ownership.
   void RegisterBackend(std::unique_ptr<Backend> backend);
   bool HasBackend(std::string_view name) const;
   Result<ModelSignature> ReadSignature(const ModelSpec& spec);
