@@ -28,6 +28,14 @@ class WorkerThread {
   void Join() {
     if (thread_.joinable()) thread_.join();
   }
+  // As Join, but from the body itself it lets the thread go: the body must keep alive what it uses.
+  void JoinOrLetGo() {
+    if (thread_.get_id() == std::this_thread::get_id()) {
+      thread_.detach();
+    } else {
+      Join();
+    }
+  }
 
  private:
   std::thread thread_;

@@ -1,7 +1,5 @@
 #include "scheduling/dynamic_batcher.h"
 
-#include <pthread.h>
-
 #include <limits>
 #include <utility>
 
@@ -53,21 +51,14 @@ void DynamicBatcher::Start() {
     for (const auto& slot : slots_) idle_slots_.push_back(slot.get());
   }
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    workers_.emplace_back([self = shared_from_this()] { self->WorkerLoop(); });
-    pthread_setname_np(workers_.back().native_handle(), "fs-instance");
+    workers_.emplace_back("fs-instance", [self = shared_from_this()] { self->WorkerLoop(); });
   }
 }
 
 void DynamicBatcher::Stop() {
   stopping_.store(true, std::memory_order_seq_cst);
   work_.NotifyAll();
-  for (std::thread& worker : workers_) {
-    if (worker.get_id() == std::this_thread::get_id()) {
-      worker.detach();  // it holds a reference and ends by itself
-    } else if (worker.joinable()) {
-      worker.join();
-    }
-  }
+  for (WorkerThread& worker : workers_) worker.JoinOrLetGo();
   Dropped dropped;
   {
     const MutexLock lock(mutex_);
@@ -86,8 +77,8 @@ void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
     return;
   }
   request->timestamps.queue_start = clock_.NowNs();
-  request->SetCancelHook(
-      shared_from_this());  // one that is cancelled already is dropped when it is reached
+  // One that is cancelled already is dropped when it is reached.
+  request->SetCancelHook(shared_from_this());
   Append(request);
   if (!lend) work_.NotifyOne();
 }
@@ -133,6 +124,8 @@ void DynamicBatcher::WorkerLoop() {
 
 BatchSlot* DynamicBatcher::AwaitBatch() {
   for (;;) {
+    if (BatchSlot* slot = TryForm()) return slot;
+    // Only who is about to sleep announces itself: an announced waiter costs its notifier a call.
     const EventCount::Key key = work_.PrepareWait();
     if (BatchSlot* slot = TryForm()) {
       work_.CancelWait();

@@ -12,7 +12,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "backend/backend.h"
@@ -21,6 +20,7 @@
 #include "concurrency/bounded_ring.h"
 #include "concurrency/deadline_timer.h"
 #include "concurrency/event_count.h"
+#include "concurrency/worker_thread.h"
 #include "inference/model_spec.h"
 #include "inference/request.h"
 #include "scheduling/batch_policy.h"
@@ -128,7 +128,7 @@ class DynamicBatcher final : public CancelHook,
   std::vector<std::unique_ptr<BackendInstance>> instances_;
   std::vector<std::unique_ptr<BatchSlot>> slots_;
   Mutex forming_role_;  // held by the one worker that waits for work
-  std::vector<std::thread> workers_;
+  std::vector<WorkerThread> workers_;
 };
 
 }  // namespace fastserve

@@ -6,7 +6,6 @@
 
 #include "metrics/latency_histogram.h"
 #include "metrics/prometheus_text.h"
-#include "metrics/sharded_counter.h"
 
 namespace fastserve {
 namespace {
@@ -20,12 +19,6 @@ void BM_HistogramRecord(benchmark::State& state) {
   }
 }
 BENCHMARK(BM_HistogramRecord)->Threads(1)->Threads(2);
-
-void BM_CounterAdd(benchmark::State& state) {
-  static ShardedCounter counter;
-  for (auto _ : state) counter.Add();
-}
-BENCHMARK(BM_CounterAdd)->Threads(1)->Threads(2);
 
 // Ten plain families and five histograms for each of 1,000 models.
 void BM_PrometheusTextOf1000Models(benchmark::State& state) {
