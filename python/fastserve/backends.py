@@ -28,8 +28,8 @@ def find_onnxruntime_library() -> Path:
     versions = {path: found for path in libraries if (found := _version_of(path)) is not None}
     if not versions:
         raise UnavailableError(
-            f"the package onnxruntime in {folders[0]} has no file capi/libonnxruntime.so.1.*: "
-            f"reinstall it ({_INSTALL})"
+            f"the package onnxruntime in {folders[0]} has no file capi/libonnxruntime.so.1.*, as "
+            f"releases before 1.19: pip install --upgrade 'onnxruntime>=1.19'"
         )
     return max(versions, key=lambda path: versions[path])
 
