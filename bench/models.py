@@ -64,7 +64,7 @@ def subjects(directory: Path) -> list[Subject]:
     conv = directory / "conv.onnx"
     conv.write_bytes(model_bytes("conv"))
     generator = np.random.default_rng(3)
-    image = generator.standard_normal((1, 32, 48, 48)).astype(np.float32)
+    image = generator.standard_normal((1, 128, 12, 12)).astype(np.float32)
     shape = (1, SEQUENCE_LENGTH)
     text = {
         "input_ids": generator.integers(1000, 20000, shape),

@@ -95,7 +95,7 @@ def test_models_without_a_batch_and_empty_outputs(server: InferenceServer) -> No
 
 
 def test_a_convolution_answers_as_onnxruntime(server: InferenceServer, tmp_path: Path) -> None:
-    image = np.random.default_rng(3).standard_normal((1, 32, 48, 48)).astype(np.float32)
+    image = np.random.default_rng(3).standard_normal((1, 128, 12, 12)).astype(np.float32)
     path = write_repository(tmp_path, ["conv"]) / "conv" / "1" / "model.onnx"
     expected = reference(path, {"INPUT0": image})[0]
     result = server.infer("conv", {"INPUT0": image})
