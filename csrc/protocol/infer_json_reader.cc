@@ -2,9 +2,6 @@
 
 #include <rapidjson/error/en.h>
 
-#include <charconv>
-#include <cstdlib>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -18,31 +15,8 @@ namespace {
 using Reader =
     rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, rapidjson::CrtAllocator>;
 
-// An integer parameter keeps its exact value; anything else a number can be is a double.
-Parameter NumberParameter(std::string_view text) {
-  const char* const end = text.data() + text.size();
-  std::int64_t integer = 0;
-  if (const auto [stop, code] = std::from_chars(text.data(), end, integer);
-      code == std::errc() && stop == end) {
-    return integer;
-  }
-  std::uint64_t large = 0;
-  if (const auto [stop, code] = std::from_chars(text.data(), end, large);
-      code == std::errc() && stop == end) {
-    return large;
-  }
-  return std::strtod(std::string(text).c_str(), nullptr);
-}
-
-Status MissingMember(std::string_view key, const std::string& where) {
-  const std::string name(key);
-  return Status::InvalidArgument("Unable to parse '" + name +
-                                 "': attempt to access non-existing object member '" + name + "'" +
-                                 where);
-}
-
 // Feeds the elements of an array that was read once already to a JsonTensorData.
-class ReplayHandler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, ReplayHandler> {
+class ReplayHandler {
  public:
   explicit ReplayHandler(JsonTensorData* data) : data_(data) {}
   bool Null() { return data_->AddOther(); }
@@ -50,6 +24,18 @@ class ReplayHandler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Rep
   bool RawNumber(const char* text, rapidjson::SizeType length, bool) {
     return data_->AddNumber({text, length});
   }
+  bool StartArray() { return true; }
+  bool EndArray(rapidjson::SizeType) { return true; }
+  // The first reading has refused these, and numbers come as text.
+  bool String(const char*, rapidjson::SizeType, bool) { return false; }
+  bool Key(const char*, rapidjson::SizeType, bool) { return false; }
+  bool StartObject() { return false; }
+  bool EndObject(rapidjson::SizeType) { return false; }
+  bool Int(int) { return false; }
+  bool Uint(unsigned) { return false; }
+  bool Int64(std::int64_t) { return false; }
+  bool Uint64(std::uint64_t) { return false; }
+  bool Double(double) { return false; }
 
  private:
   JsonTensorData* data_;
@@ -57,7 +43,7 @@ class ReplayHandler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Rep
 
 }  // namespace
 
-const InferJsonReader::Member InferJsonReader::kMembers[] = {
+const std::array<InferJsonReader::Member, 11> InferJsonReader::kMembers = {{
     {Scope::kInput, "name", Expect::kString, Scope::kInput},
     {Scope::kInput, "shape", Expect::kArray, Scope::kShape},
     {Scope::kInput, "datatype", Expect::kString, Scope::kInput},
@@ -69,7 +55,7 @@ const InferJsonReader::Member InferJsonReader::kMembers[] = {
     {Scope::kRoot, "parameters", Expect::kObject, Scope::kRequestParameters},
     {Scope::kRoot, "inputs", Expect::kArray, Scope::kInputs},
     {Scope::kRoot, "outputs", Expect::kArray, Scope::kOutputs},
-};
+}};
 
 const InferJsonReader::Member* InferJsonReader::FindMember(Scope scope, std::string_view key) {
   for (const Member& member : kMembers) {
@@ -127,15 +113,14 @@ Status InferJsonReader::Read(char* text, std::size_t size) {
   return Status::Ok();
 }
 
-// --- structure
-// ------------------------------------------------------------------------------------------------------
+// --- structure ---
 
 bool InferJsonReader::Key(const char* text, rapidjson::SizeType length, bool) {
   key_ = {text, length};
   if (scope_ != Scope::kRoot && scope_ != Scope::kInput && scope_ != Scope::kOutput) return true;
   member_ = FindMember(scope_, key_);
   if (member_ == nullptr) return true;
-  const unsigned bit = 1U << static_cast<unsigned>(member_ - kMembers);
+  const unsigned bit = 1U << static_cast<unsigned>(member_ - kMembers.data());
   if ((seen_ & bit) != 0)
     return Fail(Status::InvalidArgument("key '" + std::string(key_) + "' is given twice"));
   seen_ |= bit;
@@ -261,150 +246,6 @@ bool InferJsonReader::MemberScalar(const Scalar& value) {
   return true;
 }
 
-bool InferJsonReader::EndRoot() { return Seen("inputs") || Fail(MissingMember("inputs", "")); }
-
-// --- parameters
-// -----------------------------------------------------------------------------------------------------
-
-bool InferJsonReader::RequestParameter(const Scalar& value) {
-  Parameter parameter;
-  switch (value.kind) {
-    case Kind::kNull:
-      return Fail(Status::InvalidArgument(
-          "parameter '" + std::string(key_) +
-          "' has invalid type. It should be either 'int', 'bool', or 'string'."));
-    case Kind::kBool:
-      parameter = value.flag;
-      break;
-    case Kind::kNumber:
-      parameter = NumberParameter(value.text);
-      break;
-    case Kind::kString:
-      parameter = std::string(value.text);
-      break;
-  }
-  Status status =
-      ApplyRequestParameter(key_, std::move(parameter), ParameterDialect::kJson, request_);
-  return status.ok() || Fail(std::move(status));
-}
-
-bool InferJsonReader::UnsignedParameter(const Scalar& value, std::uint64_t limit,
-                                        std::uint64_t* out) {
-  const auto number =
-      value.kind == Kind::kNumber ? AsUnsigned(NumberParameter(value.text)) : std::nullopt;
-  if (!number.has_value() || *number > limit) return Fail(JsonTypeError(key_, "unsigned-integer"));
-  *out = *number;
-  return true;
-}
-
-bool InferJsonReader::InputParameter(const Scalar& value) {
-  if (key_ == "binary_data_size") {
-    return UnsignedParameter(value, std::numeric_limits<std::uint64_t>::max(),
-                             &binary_data_size_.emplace());
-  }
-  if (key_ == "shared_memory_region") region_ = value.text;
-  return true;
-}
-
-bool InferJsonReader::OutputParameter(const Scalar& value) {
-  RequestedOutput& output = request_->outputs.back();
-  if (key_ == "binary_data") {
-    if (value.kind != Kind::kBool) return Fail(JsonTypeError(key_, "boolean"));
-    output.binary_data = value.flag;
-    has_binary_data_ = true;
-  } else if (key_ == "classification") {
-    std::uint64_t count = 0;
-    if (!UnsignedParameter(value, std::numeric_limits<std::uint32_t>::max(), &count)) return false;
-    output.classification_count = static_cast<std::uint32_t>(count);
-  } else if (key_ == "shared_memory_region") {
-    region_ = value.text;
-  }
-  return true;
-}
-
-// --- tensors
-// --------------------------------------------------------------------------------------------------------
-
-bool InferJsonReader::StartTensor(Scope scope) {
-  for (const Member& member : kMembers) {
-    if (member.scope == scope) seen_ &= ~(1U << static_cast<unsigned>(&member - kMembers));
-  }
-  scope_ = scope;
-  region_.reset();
-  if (scope == Scope::kInput) {
-    request_->inputs.emplace_back();
-    binary_data_size_.reset();
-  } else {
-    request_->outputs.emplace_back();
-    has_binary_data_ = false;
-  }
-  return true;
-}
-
-bool InferJsonReader::EndOutput() {
-  const RequestedOutput& output = request_->outputs.back();
-  if (!Seen("name")) return Fail(MissingMember("name", " of an output"));
-  if (region_.has_value()) return Fail(SharedMemoryNotOffered("output", output.name, *region_));
-  if (!has_binary_data_) default_outputs_.push_back(request_->outputs.size() - 1);
-  return true;
-}
-
-bool InferJsonReader::EndInput() {
-  if (Status status = CheckInputMembers(); !status.ok()) return Fail(std::move(status));
-  if (Status status = CheckInputSource(); !status.ok()) return Fail(std::move(status));
-  if (region_.has_value()) return Fail(SharedMemoryNotOffered("input", input().name, *region_));
-  if (auto count = InputElementCount(input()); !count.ok()) return Fail(count.status());
-  binary_sizes_.push_back(binary_data_size_);
-  if (binary_data_size_.has_value()) return true;
-  Status status = FinishData();
-  return status.ok() || Fail(std::move(status));
-}
-
-Status InferJsonReader::CheckInputMembers() const {
-  for (const std::string_view key : {"name", "datatype", "shape"}) {
-    if (!Seen(key)) return MissingMember(key, " of input '" + input().name + "'");
-  }
-  return Status::Ok();
-}
-
-Status InferJsonReader::CheckInputSource() const {
-  const bool has_data = Seen("data");
-  const int sources = int{has_data} + int{binary_data_size_.has_value()} + int{region_.has_value()};
-  if (sources == 1) return Status::Ok();
-  std::string text =
-      "Input must set only one of the following fields: 'data', 'binary_data_size' in "
-      "'parameters', "
-      "'shared_memory_region' in 'parameters'. But";
-  text += sources == 0 ? " no field is set" : " set";
-  if (has_data) text += " 'data'";
-  if (binary_data_size_.has_value()) text += " 'binary_data_size'";
-  if (region_.has_value()) text += " 'shared_memory_region'";
-  return Status::InvalidArgument(text + " for input '" + input().name + "'");
-}
-
-bool InferJsonReader::ShapeScalar(const Scalar& value) {
-  const auto number =
-      value.kind == Kind::kNumber ? AsUnsigned(NumberParameter(value.text)) : std::nullopt;
-  if (!number.has_value() || *number > std::uint64_t{std::numeric_limits<std::int64_t>::max()}) {
-    return Fail(JsonTypeError("shape", "unsigned-integer"));
-  }
-  input().shape.push_back(static_cast<std::int64_t>(*number));
-  return true;
-}
-
-// --- data
-// -----------------------------------------------------------------------------------------------------------
-
-bool InferJsonReader::StartData() {
-  nested_ = 1;
-  data_mode_ = DataMode::kUndecided;
-  deferred_begin_ = stream_->position();
-  if (!Seen("datatype") || !Seen("shape")) return true;
-  data_mode_ = DataMode::kDirect;
-  Status status = BeginTyped(size_ - stream_->Tell());
-  return status.ok() || Fail(std::move(status));
-}
-
 // The type and the shape are known. `text_bytes` of text hold the elements, or more.
 Status InferJsonReader::BeginTyped(std::size_t text_bytes) {
   const DataType type = input().type;
@@ -475,8 +316,7 @@ Status InferJsonReader::ReplayDeferred() {
   return Status::Ok();
 }
 
-// --- failure
-// --------------------------------------------------------------------------------------------------------
+// --- failure ---
 
 bool InferJsonReader::Fail(Status status) {
   status_ = std::move(status);
@@ -503,7 +343,7 @@ Status InferJsonReader::ParseFailure(rapidjson::ParseErrorCode code, std::size_t
 
 bool InferJsonReader::Seen(std::string_view key) const {
   const Member* member = FindMember(scope_ == Scope::kData ? Scope::kInput : scope_, key);
-  return (seen_ >> static_cast<unsigned>(member - kMembers) & 1U) != 0;
+  return (seen_ >> static_cast<unsigned>(member - kMembers.data()) & 1U) != 0;
 }
 
 }  // namespace fastserve

@@ -2,6 +2,7 @@
 // document.
 #pragma once
 
+#include <array>
 #include <boost/container/small_vector.hpp>
 #include <cstdint>
 #include <optional>
@@ -24,7 +25,7 @@ namespace fastserve {
 //                    |---outputs[-> kOutputs -{-> kOutput -parameters{-> kOutputParameters
 //                    `---parameters{-> kRequestParameters
 //   The value of an unknown key is skipped in kSkip.
-class InferJsonReader : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, InferJsonReader> {
+class InferJsonReader {
  public:
   InferJsonReader(const InferJsonLimits& limits, InferRequest* request)
       : limits_(limits), request_(request) {}
@@ -55,7 +56,12 @@ class InferJsonReader : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, I
   bool EndObject(rapidjson::SizeType) { return OnEnd(); }
   bool StartArray() { return OnStart(Expect::kArray); }
   bool EndArray(rapidjson::SizeType) { return OnEnd(); }
-  bool Default() { return false; }  // the other number events: numbers come as text
+  // Numbers come as text.
+  bool Int(int) { return false; }
+  bool Uint(unsigned) { return false; }
+  bool Int64(std::int64_t) { return false; }
+  bool Uint64(std::uint64_t) { return false; }
+  bool Double(double) { return false; }
 
  private:
   enum class Scope : std::uint8_t {
@@ -92,7 +98,7 @@ class InferJsonReader : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, I
   // known.
   enum class DataMode : std::uint8_t { kUndecided, kDirect, kDeferred };
 
-  static const Member kMembers[];
+  static const std::array<Member, 11> kMembers;
   static const Member* FindMember(Scope scope, std::string_view key);
   static std::string_view ExpectName(Expect expect);
   static Scope Parent(Scope scope);

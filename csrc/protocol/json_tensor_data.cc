@@ -119,8 +119,9 @@ bool JsonTensorData::Store(T value) {
 template <typename T>
 bool JsonTensorData::ConvertInteger(std::string_view text) {
   T value{};
-  const char* const end = text.data() + text.size();
-  const auto [stop, code] = std::from_chars(text.data(), end, value);
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
+  const auto [stop, code] = std::from_chars(begin, end, value);
   if (code == std::errc() && stop == end) [[likely]]
     return Store(value);
   if (code == std::errc::result_out_of_range) {
@@ -133,8 +134,9 @@ bool JsonTensorData::ConvertInteger(std::string_view text) {
 template <typename T>
 bool JsonTensorData::ConvertFloat(std::string_view text) {
   T value{};
-  const char* const end = text.data() + text.size();
-  const auto [stop, code] = std::from_chars(text.data(), end, value);
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
+  const auto [stop, code] = std::from_chars(begin, end, value);
   if (code == std::errc::result_out_of_range) return Store(RoundOutOfRange<T>(text));
   if (code == std::errc() && stop == end) [[likely]]
     return Store(value);

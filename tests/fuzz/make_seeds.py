@@ -50,7 +50,9 @@ def sample(dtype: type) -> np.ndarray:
 
 
 DTYPES = [bool, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
-ALL = {np_to_triton_dtype(np.dtype(t)): sample(t) for t in [*DTYPES, np.float32, np.float64, object]}
+ALL = {
+    np_to_triton_dtype(np.dtype(t)): sample(t) for t in [*DTYPES, np.float32, np.float64, object]
+}
 
 
 def tensor_bytes(array: np.ndarray) -> bytes:
