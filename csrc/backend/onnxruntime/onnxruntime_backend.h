@@ -16,9 +16,10 @@ struct OnnxRuntimeOptions {
   // may use.
   int global_intra_op_threads = 0;
   int global_inter_op_threads = 0;
-  // Whether workers of the shared pool that run out of work spin for a moment (under a millisecond)
-  // before they sleep. Off saves CPU between runs; on spares each parallel operator a wake-up, which
-  // makes the difference between the speed of onnxruntime's own loop and three quarters of it.
+  // Whether workers of the shared pool that run out of work spin for a moment (some ten
+  // milliseconds) before they sleep. Off saves CPU between runs; on spares each parallel operator a
+  // wake-up, which makes the difference between the speed of onnxruntime's own loop and three
+  // quarters of it.
   bool allow_spinning = true;
 };
 
