@@ -6,6 +6,8 @@ VENV ?= .venv
 JOBS ?= $(shell nproc)
 PYTEST_FLAGS ?=
 export CCACHE_DIR ?= $(CURDIR)/.cache/ccache
+export CCACHE_BASEDIR ?= $(CURDIR)
+export CCACHE_SLOPPINESS ?= pch_defines,time_macros
 
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)

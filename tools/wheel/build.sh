@@ -16,7 +16,7 @@ python -m build --wheel -o "$raw" "$raw/source" >"$raw/wheel.log" 2>&1 || { tail
 
 for glibc in 2_28 2_31 2_34 2_35; do
   platform=manylinux_${glibc}_$(uname -m)
-  if auditwheel -q repair --strip --plat "$platform" -w dist "$raw"/fastserve-*.whl 2>"$raw/repair.log"; then
+  if auditwheel repair --strip --plat "$platform" -w dist "$raw"/fastserve-*.whl >"$raw/repair.log" 2>&1; then
     break
   fi
 done
