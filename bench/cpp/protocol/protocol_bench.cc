@@ -20,6 +20,7 @@ BufferView Copy(const std::string& bytes) {
 
 std::vector<float> Values(std::int64_t count) {
   std::vector<float> values;
+  values.reserve(static_cast<std::size_t>(count));
   for (std::int64_t i = 0; i < count; ++i) values.push_back(static_cast<float>(i) * 0.37F - 1.0F);
   return values;
 }

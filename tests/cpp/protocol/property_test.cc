@@ -74,7 +74,7 @@ std::string Whitespace(RandomSource* random) {
 std::string Nest(const std::string& flat, RandomSource* random) {
   std::string text = flat;
   for (std::size_t depth = random->Below(4); depth > 0; --depth)
-    text = "[" + Whitespace(random) + text + "]";
+    text.insert(0, "[" + Whitespace(random)).push_back(']');
   return text;
 }
 
