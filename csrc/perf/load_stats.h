@@ -28,7 +28,8 @@ namespace fastserve::perf {
 //   broken      connections lost with requests in flight
 //   send_ns, receive_ns   time from starting to write to the last byte written; from the first to
 //   the last byte read
-// clang-format off (it does not settle on one form of this list)
+// The formatter does not settle on one form of this list.
+// clang-format off
 #define FASTSERVE_LOAD_COUNTERS(X) \
   X(sent) X(completed) X(failed) X(timed_out) X(mismatched) X(abandoned) X(late) \
   X(connected) X(refused) X(broken) X(sent_bytes) X(received_bytes) X(send_ns) \
