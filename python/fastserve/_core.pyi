@@ -119,6 +119,7 @@ class Engine:
         library_path: str,
         intra_op_threads: typing.SupportsInt | typing.SupportsIndex = 0,
         inter_op_threads: typing.SupportsInt | typing.SupportsIndex = 0,
+        allow_spinning: bool = True,
     ) -> None: ...
     def set_load_duration(
         self, model: ModelHandle, seconds: typing.SupportsFloat | typing.SupportsIndex
