@@ -49,7 +49,7 @@ class CallableTarget : public ReplyTarget {
 // A request that was started for aiohttp's handler; lets it go when the client does.
 class StartedInfer {
  public:
-  explicit StartedInfer(RequestPtr request) : request_(std::move(request)) {}
+  explicit StartedInfer(const RequestPtr& request) : request_(request) {}
   void Cancel() {
     if (const RequestPtr request = request_.lock()) request->Cancel();
   }
@@ -99,7 +99,7 @@ class HttpLoop {
   const std::shared_ptr<HttpLoopState>& state() const { return state_; }
 
   StartedInfer Infer(const std::string& model, std::int64_t version, const py::buffer& body,
-                     std::optional<std::string> json_header, py::object on_reply) {
+                     const std::optional<std::string>& json_header, py::object on_reply) {
     InferCall call;
     call.request = std::make_shared<InferRequest>();
     call.request->model_name = model;

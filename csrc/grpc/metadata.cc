@@ -32,15 +32,15 @@ std::int64_t UnitNs(char unit) {
   }
 }
 
-constexpr std::array<std::int8_t, 256> MakeDecodeTable() {
-  std::array<std::int8_t, 256> table{};
+constexpr std::array<std::int16_t, 256> MakeDecodeTable() {
+  std::array<std::int16_t, 256> table{};
   for (auto& entry : table) entry = -1;
   for (std::size_t i = 0; i < kAlphabet.size(); ++i) {
-    table[static_cast<unsigned char>(kAlphabet[i])] = static_cast<std::int8_t>(i);
+    table[static_cast<unsigned char>(kAlphabet[i])] = static_cast<std::int16_t>(i);
   }
   return table;
 }
-constexpr std::array<std::int8_t, 256> kDecodeTable = MakeDecodeTable();
+constexpr std::array<std::int16_t, 256> kDecodeTable = MakeDecodeTable();
 
 std::string_view WithoutPadding(std::string_view text) {
   for (int i = 0; i < 2 && text.ends_with('='); ++i) text.remove_suffix(1);

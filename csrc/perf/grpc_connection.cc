@@ -114,9 +114,7 @@ struct SessionCallbacks {
 
 GrpcConnection::GrpcConnection(FileDescriptor fd, const LoadOptions& options,
                                ConnectionOwner& owner)
-    : Connection(std::move(fd), owner),
-      options_(options),
-      authority_(options.host + ":" + options.port) {
+    : Connection(std::move(fd), owner), authority_(options.host + ":" + options.port) {
   const bool closed_loop = options.arrival == Arrival::kClosedLoop;
   const int connections = std::max(1, options.connections);
   // A closed loop spreads its requests evenly; an open loop fills what the server allows.

@@ -41,7 +41,6 @@ class GrpcConnection : public Connection {
   void Remove(Exchange* exchange);
   Status CollectOutput();
 
-  const LoadOptions& options_;
   std::string authority_;
   std::vector<nghttp2_nv> headers_;
   std::size_t room_per_connection_;

@@ -68,7 +68,8 @@ bool FieldCursor::ReadVarint(std::uint64_t* offset, std::uint64_t* value) {
   *value = 0;
   for (int shift = 0; shift < 64; shift += 7) {
     std::uint8_t byte = 0;
-    if (*offset >= end_ || !file_->ReadByte((*offset)++, &byte)) return false;
+    if (*offset >= end_ || !file_->ReadByte(*offset, &byte)) return false;
+    ++*offset;
     *value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
     if ((byte & 0x80) == 0) return true;
   }

@@ -13,7 +13,7 @@ namespace fastserve {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr std::string_view kShrinkage = "memory.enable_memory_arena_shrinkage";
+constexpr const char* kShrinkage = "memory.enable_memory_arena_shrinkage";
 constexpr const char* kDeviceAllocator = "session.use_device_allocator_for_initializers";
 
 // Reads string options of one model; names the model in its errors.
@@ -202,8 +202,7 @@ Result<OrtHandle<ort::RunOptions>> MakeRunOptions(const OrtRuntime& runtime,
   OrtHandle<ort::RunOptions> options(raw, api.ReleaseRunOptions);
   if (!config.memory_arena_shrinkage.empty()) {
     FASTSERVE_RETURN_IF_ORT_ERROR(
-        runtime,
-        api.AddRunConfigEntry(raw, kShrinkage.data(), config.memory_arena_shrinkage.c_str()));
+        runtime, api.AddRunConfigEntry(raw, kShrinkage, config.memory_arena_shrinkage.c_str()));
   }
   return options;
 }

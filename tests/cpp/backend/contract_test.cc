@@ -12,7 +12,6 @@ namespace fastserve {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 
 Backend& Identity() {
   static const std::unique_ptr<Backend> backend = CreateIdentityBackend();

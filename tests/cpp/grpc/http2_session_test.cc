@@ -24,14 +24,14 @@ class RecordingStream final : public Http2Stream {
   void OnHeader(std::string_view name, std::string_view value) override {
     headers.emplace_back(name, value);
   }
-  void OnHeadersEnd() override { events += "H"; }
+  void OnHeadersEnd() override { events += 'H'; }
   void OnData(std::span<const std::byte> bytes) override {
     body.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     if (consume) (*session_)->Consume(this, bytes.size());
   }
-  void OnRequestEnd() override { events += "E"; }
+  void OnRequestEnd() override { events += 'E'; }
   void OnClosed(std::uint32_t code) override {
-    events += "C";
+    events += 'C';
     closed_code = code;
   }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <thread>
@@ -28,7 +29,7 @@ class ScriptedHttpServer {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t length = sizeof address;
     auto* generic = reinterpret_cast<sockaddr*>(&address);
-    bind(listener_, generic, length);
+    if (bind(listener_, generic, length) != 0) std::abort();
     listen(listener_, 128);
     getsockname(listener_, generic, &length);
     port_ = ntohs(address.sin_port);

@@ -175,7 +175,7 @@ TEST_P(PolicyQueueProperty, BehavesAsTheReference) {
         }
         case 2: {
           if (all.empty()) break;
-          const RequestPtr victim = all[random() % all.size()];
+          const RequestPtr& victim = all[random() % all.size()];
           EXPECT_EQ(reference.Remove(victim), queue.Remove(victim.get()) != nullptr);
           break;
         }
