@@ -137,7 +137,11 @@ def test_grpc_is_measured(tmp_path: Path) -> None:
 def test_interruption_reports_what_was_measured() -> None:
     server = canned_model()
     words = ["-m", "m", "-i", "grpc", "-u", f"127.0.0.1:{server.port}", "-p", "60000"]
-    program = "import sys; from fastserve.tools.perf import main; sys.exit(main())"
+    # A shell's background job, such as a CI run may be, hands down an ignored SIGINT.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from fastserve.tools.perf import main; sys.exit(main())"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, "-c", program, *words, "--warmup-interval", "0", "-v"],
