@@ -84,7 +84,7 @@ class HttpLoop {
       const py::gil_scoped_release release;
       runner_.Run();
     }
-    runner_.queue()->Deliver();
+    runner_.queue()->DeliverWaiting();
   }
 
   void Wake() { runner_.queue()->DeliverAfterWake(); }

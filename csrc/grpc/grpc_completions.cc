@@ -14,17 +14,37 @@ GrpcCompletions::~GrpcCompletions() {
 }
 
 void GrpcCompletions::Push(std::unique_ptr<GrpcCompletion> completion) {
-  bool wake = false;
   {
     MutexLock lock(mutex_);
     if (closed_) return;
     waiting_.push_back(std::move(completion));
-    wake = asleep_;
+    if (!asleep_) return;
+  }
+  if (!DeliveryScope::Defer(shared_from_this())) Deliver(/*may_linger=*/false);
+}
+
+void GrpcCompletions::Deliver(bool may_linger) {
+  if (may_linger && turn_.TryLock()) {
+    if (loop_ != nullptr) loop_->StandIn();
+    turn_.Unlock();
+    return;
+  }
+  {
+    MutexLock lock(mutex_);
+    if (!asleep_ || waiting_.empty()) return;
     asleep_ = false;
   }
-  if (!wake) return;
+  Interrupt();
+}
+
+void GrpcCompletions::Interrupt() const {
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof one);
+}
+
+void GrpcCompletions::BindToThisThread(GrpcLoop* loop) {
+  thread_ = std::this_thread::get_id();
+  loop_ = loop;
 }
 
 bool GrpcCompletions::PrepareToSleep() {
@@ -46,6 +66,7 @@ bool GrpcCompletions::RunAll() {
 }
 
 void GrpcCompletions::Close() {
+  loop_ = nullptr;
   std::vector<std::unique_ptr<GrpcCompletion>> dropped;
   MutexLock lock(mutex_);
   closed_ = true;

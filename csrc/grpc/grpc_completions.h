@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "concurrency/delivery_scope.h"
 
 namespace fastserve {
 
@@ -16,28 +17,46 @@ class GrpcCompletion {
   virtual void Run() = 0;
 };
 
+// The loop of an I/O thread, as seen by a thread that stands in for it.
+class GrpcLoop {
+ public:
+  virtual ~GrpcLoop() = default;
+  // Runs what waits and writes the answers, holding the turn.
+  virtual void StandIn() = 0;
+};
+
 // Many producers, one I/O thread. An eventfd wakes the thread, written only when it may be asleep.
-// Shared with everything that may still answer, so it may outlive the server; after Close
+// A producer with nothing better to do stands in for the sleeping thread, which saves the time to
+// wake it. Shared with everything that may still answer, so it may outlive the server; after Close
 // completions are dropped.
-class GrpcCompletions {
+//
+// Invariant: who runs completions or touches the loop's state holds the turn; the I/O thread holds
+// it always, except while it waits for events.
+class GrpcCompletions final : public Delivery,
+                              public std::enable_shared_from_this<GrpcCompletions> {
  public:
   GrpcCompletions();
-  ~GrpcCompletions();
+  ~GrpcCompletions() override;
   GrpcCompletions(const GrpcCompletions&) = delete;
   GrpcCompletions& operator=(const GrpcCompletions&) = delete;
 
   // Any thread. Never blocks beyond the mutex.
   void Push(std::unique_ptr<GrpcCompletion> completion) EXCLUDES(mutex_);
+  void Deliver(bool may_linger) override EXCLUDES(mutex_, turn_);
 
   // --- the I/O thread ---
-  void BindToThisThread() { thread_ = std::this_thread::get_id(); }
+  Mutex& turn() RETURN_CAPABILITY(turn_) { return turn_; }
+  // `loop` is stood in for from now on.
+  void BindToThisThread(GrpcLoop* loop) REQUIRES(turn_);
   // Whether the caller is the I/O thread (valid once bound).
   bool OnThread() const { return std::this_thread::get_id() == thread_; }
   // True when nothing waits: the thread may sleep, and from now on Push wakes it.
   bool PrepareToSleep() EXCLUDES(mutex_);
   // Runs what waits. Returns true when there was anything.
-  bool RunAll() EXCLUDES(mutex_);
-  void Close() EXCLUDES(mutex_);
+  bool RunAll() REQUIRES(turn_) EXCLUDES(mutex_);
+  void Close() REQUIRES(turn_) EXCLUDES(mutex_);
+  // Ends the thread's wait for events.
+  void Interrupt() const;
   // Readable after a wake; ClearWake reads it.
   int wake_fd() const { return wake_fd_; }
   void ClearWake();
@@ -45,7 +64,9 @@ class GrpcCompletions {
  private:
   const int wake_fd_;
   std::thread::id thread_;  // written before any other thread knows this object's producers
-  std::vector<std::unique_ptr<GrpcCompletion>> running_;  // the I/O thread's, kept for its capacity
+  Mutex turn_;
+  GrpcLoop* loop_ GUARDED_BY(turn_) = nullptr;  // null before and after the thread
+  std::vector<std::unique_ptr<GrpcCompletion>> running_ GUARDED_BY(turn_);  // keeps its capacity
   Mutex mutex_;
   std::vector<std::unique_ptr<GrpcCompletion>> waiting_ GUARDED_BY(mutex_);
   bool asleep_ GUARDED_BY(mutex_) = false;

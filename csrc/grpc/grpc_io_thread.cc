@@ -1,6 +1,5 @@
 #include "grpc/grpc_io_thread.h"
 
-#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,13 +38,12 @@ GrpcIoThread::GrpcIoThread(Engine* engine, AdminHandler* admin, const GrpcServer
   context_.response_compression = options.response_compression;
   // A null user pointer stands for the wake descriptor.
   Watch(epoll_fd_, EPOLL_CTL_ADD, completions_->wake_fd(), EPOLLIN, nullptr);
-  thread_ = std::thread([this] { Run(); });
-  pthread_setname_np(thread_.native_handle(), "fs-grpc");
+  thread_ = WorkerThread("fs-grpc", [this] { Run(); });
 }
 
 GrpcIoThread::~GrpcIoThread() {
   completions_->Push(MakeGrpcTask([this] { stopping_ = true; }));
-  thread_.join();
+  thread_.Join();
   close(epoll_fd_);
 }
 
@@ -59,13 +57,15 @@ void GrpcIoThread::Drain() {
 }
 
 void GrpcIoThread::Run() {
-  completions_->BindToThisThread();
+  const MutexLock turn(completions_->turn());
+  completions_->BindToThisThread(this);
   while (!stopping_) {
     WaitAndHandleEvents();
     lender_.Run();
     completions_->RunAll();
     timeouts_.FireDue(context_.clock->NowNs());
     FlushScheduled();
+    RemoveClosed();
   }
   for (auto& connection : connections_) connection->Flush();
   connections_.clear();
@@ -75,18 +75,32 @@ void GrpcIoThread::Run() {
 void GrpcIoThread::WaitAndHandleEvents() {
   constexpr int kMaxEvents = 256;
   std::array<epoll_event, kMaxEvents> events;
-  const int count = epoll_wait(epoll_fd_, events.data(), kMaxEvents, WaitMs());
+  const int wait_ms = WaitMs();
+  completions_->turn().Unlock();
+  const int count = epoll_wait(epoll_fd_, events.data(), kMaxEvents, wait_ms);
+  completions_->turn().Lock();
   if (count > 0) HandleEvents(std::span(events).first(static_cast<std::size_t>(count)));
 }
 
 int GrpcIoThread::WaitMs() {
+  sleeps_until_ns_ = 0;
   if (!to_flush_.empty() || !completions_->PrepareToSleep()) return 0;
-  const std::int64_t deadline_ns = timeouts_.next_deadline_ns();
-  if (deadline_ns == TimeoutHeap::kNever) return -1;
-  const std::int64_t wait_ns = deadline_ns - context_.clock->NowNs();
+  sleeps_until_ns_ = timeouts_.next_deadline_ns();
+  if (sleeps_until_ns_ == TimeoutHeap::kNever) return -1;
+  const std::int64_t wait_ns = sleeps_until_ns_ - context_.clock->NowNs();
   if (wait_ns <= 0) return 0;
   constexpr std::int64_t kMaxMs = std::numeric_limits<int>::max();
   return static_cast<int>(std::min(kMaxMs, (wait_ns + kNsPerMs - 1) / kNsPerMs));
+}
+
+// One round only: the caller has batches to run. What it leaves is the thread's own: connections to
+// remove (events that name them may be on their way), requests for the lender, earlier timeouts.
+void GrpcIoThread::StandIn() {
+  completions_->RunAll();
+  FlushScheduled();
+  const bool all_done = to_flush_.empty() && closed_.empty() && lender_.empty() && !stopping_ &&
+                        timeouts_.next_deadline_ns() >= sleeps_until_ns_;
+  if (!completions_->PrepareToSleep() || !all_done) completions_->Interrupt();
 }
 
 void GrpcIoThread::HandleEvents(std::span<const epoll_event> events) {
@@ -109,10 +123,18 @@ void GrpcIoThread::FlushScheduled() {
   for (GrpcConnection* connection : flushing_) {
     connection->flush_scheduled = false;
     connection->Flush();
-    if (connection->closed() && !connection->flush_scheduled) RemoveConnection(connection);
+    if (connection->closed() && !connection->flush_scheduled) {
+      connection->flush_scheduled = true;  // in one list only
+      closed_.push_back(connection);
+    }
   }
   flushing_.clear();
   open_calls_.store(calls_.size() - free_calls_.size(), std::memory_order_relaxed);
+}
+
+void GrpcIoThread::RemoveClosed() {
+  for (GrpcConnection* connection : closed_) RemoveConnection(connection);
+  closed_.clear();
 }
 
 void GrpcIoThread::AddConnection(int fd) {

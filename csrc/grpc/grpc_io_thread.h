@@ -1,6 +1,7 @@
 // One thread of the gRPC front end: an epoll loop over its connections. In each turn it reads what
 // arrived, submits the requests, lends itself to the engine, and writes the answers: a cheap model
-// needs no thread switch.
+// needs no thread switch. While it sleeps, a thread that has completed a batch may stand in for it
+// and write the answers (GrpcCompletions).
 #pragma once
 
 #include <sys/epoll.h>
@@ -9,9 +10,9 @@
 #include <functional>
 #include <memory>
 #include <span>
-#include <thread>
 #include <vector>
 
+#include "concurrency/worker_thread.h"
 #include "engine/engine.h"
 #include "grpc/grpc_completions.h"
 #include "grpc/grpc_connection.h"
@@ -19,9 +20,9 @@
 
 namespace fastserve {
 
-// Created and destroyed by the server. Everything but the public functions runs on the thread
-// itself.
-class GrpcIoThread final : private GrpcConnectionOwner {
+// Created and destroyed by the server. Everything but the public functions is called with the turn
+// held, by the thread itself but for StandIn.
+class GrpcIoThread final : private GrpcConnectionOwner, private GrpcLoop {
  public:
   // `on_removed` is called, on the thread, after a connection is gone.
   GrpcIoThread(Engine* engine, AdminHandler* admin, const GrpcServerOptions& options,
@@ -37,10 +38,12 @@ class GrpcIoThread final : private GrpcConnectionOwner {
 
  private:
   void Run();
-  void WaitAndHandleEvents();
+  void WaitAndHandleEvents() REQUIRES(completions_->turn());
   int WaitMs();
   void HandleEvents(std::span<const epoll_event> events);
+  void StandIn() override REQUIRES(completions_->turn());
   void FlushScheduled();
+  void RemoveClosed();
   void AddConnection(int fd);
   void DrainConnections();
   void RemoveConnection(GrpcConnection* connection);
@@ -64,13 +67,15 @@ class GrpcIoThread final : private GrpcConnectionOwner {
   std::vector<std::unique_ptr<GrpcConnection>> connections_;
   std::vector<GrpcConnection*> to_flush_;
   std::vector<GrpcConnection*> flushing_;
+  std::vector<GrpcConnection*> closed_;
   std::vector<std::byte> buffer_;
+  std::int64_t sleeps_until_ns_ = 0;
   bool draining_ = false;
   bool stopping_ = false;
   // Statistics read by the listener; nothing is ordered by them.
   std::atomic<std::size_t> open_calls_{0};
   std::atomic<std::size_t> connection_count_{0};
-  std::thread thread_;  // last: starts when everything above exists
+  WorkerThread thread_;  // last: starts when everything above exists
 };
 
 }  // namespace fastserve

@@ -24,8 +24,11 @@ void CompletionQueue::Push(Completion completion) {
   }
   if (!first) return;
   const bool owner_will_deliver = std::this_thread::get_id() == owner_ && delivery_promised_;
-  if (!owner_will_deliver) Wake();
+  if (owner_will_deliver || DeliveryScope::Defer(shared_from_this())) return;
+  Wake();
 }
+
+void CompletionQueue::Deliver(bool) { Wake(); }
 
 void CompletionQueue::Wake() const {
   const std::uint64_t one = 1;
@@ -37,11 +40,11 @@ void CompletionQueue::DeliverAfterWake() {
   std::uint64_t count = 0;
   // Read before the queue is emptied: a reply pushed in between wakes the loop again.
   [[maybe_unused]] const ssize_t size = read(event_fd_, &count, sizeof(count));
-  Deliver();
+  DeliverWaiting();
 }
 
-void CompletionQueue::Deliver() {
-  // A target may cause a nested Deliver only through a new event of the loop, so `delivering_` is
+void CompletionQueue::DeliverWaiting() {
+  // A target may cause a nested call only through a new event of the loop, so `delivering_` is
   // free here.
   std::vector<Completion> batch = std::move(delivering_);
   {

@@ -6,13 +6,15 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "concurrency/delivery_scope.h"
 #include "http/infer_call.h"
 
 namespace fastserve {
 
 // Wakes its event loop through an eventfd, at most once for all replies that wait. Push is thread
 // safe and never blocks for long; everything else belongs to the thread that constructed the queue.
-class CompletionQueue {
+class CompletionQueue final : public Delivery,
+                              public std::enable_shared_from_this<CompletionQueue> {
  public:
   struct Completion {
     std::shared_ptr<ReplyTarget> target;
@@ -20,20 +22,22 @@ class CompletionQueue {
   };
 
   CompletionQueue();
-  ~CompletionQueue();
+  ~CompletionQueue() override;
   CompletionQueue(const CompletionQueue&) = delete;
   CompletionQueue& operator=(const CompletionQueue&) = delete;
 
-  // Readable when Deliver has something to do; -1 when the system gave none.
+  // Readable when DeliverWaiting has something to do; -1 when the system gave none.
   int fd() const { return event_fd_; }
 
   void Push(Completion completion) EXCLUDES(mutex_);
+  void Deliver(bool may_linger) override;  // wakes the loop: Python's event loop lets nobody in
   // Hands every waiting reply to its target.
-  void Deliver() EXCLUDES(mutex_);
-  // Deliver, called because fd() is readable.
+  void DeliverWaiting() EXCLUDES(mutex_);
+  // DeliverWaiting, called because fd() is readable.
   void DeliverAfterWake();
 
-  // While set, replies pushed by the owning thread need no wake-up: it promises to call Deliver.
+  // While set, replies pushed by the owning thread need no wake-up: it promises to call
+  // DeliverWaiting.
   void set_delivery_promised(bool promised) { delivery_promised_ = promised; }
 
  private:

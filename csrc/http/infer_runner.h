@@ -24,7 +24,7 @@ class InferRunner : public InferStarter {
 
   void Start(InferCall call) override;
   // Parses, submits and executes. Touches nothing of the event loop, so the caller releases its
-  // global lock meanwhile; calls queue()->Deliver() afterwards.
+  // global lock meanwhile; calls queue()->DeliverWaiting() afterwards.
   void Run();
 
   const std::shared_ptr<CompletionQueue>& queue() const { return queue_; }

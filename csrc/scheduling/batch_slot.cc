@@ -2,12 +2,14 @@
 
 #include <utility>
 
+#include "concurrency/delivery_scope.h"
 #include "scheduling/batch_assembler.h"
 #include "scheduling/dynamic_batcher.h"
 
 namespace fastserve {
 
-void BatchSlot::Run() {
+void BatchSlot::Run(bool lent) {
+  lent_ = lent;
   // The last response may drop the last reference to the model.
   const std::shared_ptr<DynamicBatcher> keep = batcher_.shared_from_this();
   times_ = {};
@@ -32,12 +34,16 @@ void BatchSlot::Finish(const Status& status) {
   times_.compute_end_ns = batcher_.clock_.NowNs();
   batcher_.statistics_->RecordBatch(execution_.requests, execution_.batch_size, times_, status.ok(),
                                     batcher_.clock_.WallMs());
+  // Ends after the slot is given back: this thread then has time for the receivers' work.
+  DeliveryScope delivery;
   status.ok() ? RespondAll() : FailAll(status);
   execution_.inputs.clear();
   execution_.outputs.clear();
   execution_.requests.clear();
   responses_.clear();
-  batcher_.ReleaseSlot(this);
+  const bool lent = lent_;  // another thread may have the slot as soon as it is released
+  batcher_.ReleaseSlot(this, lent);
+  delivery.set_may_linger(!lent && batcher_.pending_requests() == 0);
 }
 
 void BatchSlot::RespondAll() {

@@ -20,8 +20,8 @@ class BatchSlot final : public ExecutionObserver {
 
   std::vector<RequestPtr>& requests() { return execution_.requests; }
   // Executes the batch; every request is completed and the slot given back before OnExecuted
-  // returns.
-  void Run();
+  // returns. A lending thread looks at the queue itself afterwards: no worker is woken for it.
+  void Run(bool lent = false);
   void OnExecuted(Execution* execution, Status status) override;
 
  private:
@@ -32,6 +32,7 @@ class BatchSlot final : public ExecutionObserver {
   DynamicBatcher& batcher_;
   BackendInstance& instance_;
   Execution execution_;
+  bool lent_ = false;
   BatchTimes times_;
   std::vector<InferResponse> responses_;
 };

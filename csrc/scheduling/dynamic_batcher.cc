@@ -95,7 +95,9 @@ void DynamicBatcher::Append(RequestPtr request) {
 
 bool DynamicBatcher::lendable() const {
   const std::int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
-  return cost_ns != 0 && cost_ns < kLendLimitNs;
+  // An instance with several slots completes on threads of its own.
+  const bool synchronous = slots_.size() == instances_.size();
+  return synchronous && cost_ns != 0 && cost_ns < kLendLimitNs;
 }
 
 bool DynamicBatcher::RunLent() {
@@ -103,7 +105,7 @@ bool DynamicBatcher::RunLent() {
   for (int i = 0; i < kMaxLentBatches && lendable(); ++i) {
     BatchSlot* slot = TryForm();
     if (slot == nullptr) return ran;
-    slot->Run();
+    slot->Run(/*lent=*/true);
     ran = true;
   }
   if (pending_requests() != 0) work_.NotifyOne();
@@ -241,12 +243,14 @@ void DynamicBatcher::OnCancel(const RequestPtr& request) {
   Complete(&dropped);
 }
 
-void DynamicBatcher::ReleaseSlot(BatchSlot* slot) {
+void DynamicBatcher::ReleaseSlot(BatchSlot* slot, bool lent) {
   {
     const MutexLock lock(mutex_);
     idle_slots_.push_back(slot);
   }
-  if (pending_requests() != 0 || stopping_.load(std::memory_order_relaxed)) work_.NotifyOne();
+  // A lending thread forms the next batch itself, or wakes a worker when it ends (RunLent).
+  const bool work_left = pending_requests() != 0 && !lent;
+  if (work_left || stopping_.load(std::memory_order_relaxed)) work_.NotifyOne();
 }
 
 void DynamicBatcher::RecordCost(std::int64_t execute_ns) {

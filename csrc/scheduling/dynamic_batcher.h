@@ -102,7 +102,7 @@ class DynamicBatcher final : public CancelHook,
   void ArmTimerLocked(std::int64_t deadline_ns) REQUIRES(mutex_);
   void OnTimer();
   void Complete(Dropped* dropped);
-  void ReleaseSlot(BatchSlot* slot);
+  void ReleaseSlot(BatchSlot* slot, bool lent);
   void RecordCost(std::int64_t execute_ns);
 
   const std::shared_ptr<const ModelSpec> spec_;

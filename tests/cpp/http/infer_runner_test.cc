@@ -71,7 +71,7 @@ class InferRunnerTest : public ::testing::Test {
   // As the event loop does: delivers whenever the queue's descriptor is readable.
   void RunUntilAnswered(const CountingTarget& target) {
     runner_->Run();
-    runner_->queue()->Deliver();
+    runner_->queue()->DeliverWaiting();
     while (target.replies == 0) {
       pollfd wake{runner_->queue()->fd(), POLLIN, 0};
       ASSERT_EQ(poll(&wake, 1, 30'000), 1);
