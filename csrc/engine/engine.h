@@ -94,6 +94,7 @@ class Engine {
   void Submit(const RequestPtr& request, Lender* lender = nullptr);
   std::uint64_t inflight_requests() const;
   std::uint64_t inflight_bytes() const;
+  std::uint64_t max_inflight_bytes() const;
 
   // --- server state
   // ---------------------------------------------------------------------------------------------

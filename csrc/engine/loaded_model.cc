@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "inference/validation.h"
+#include "scheduling/dynamic_batcher.h"
 
 namespace fastserve {
 

@@ -10,8 +10,8 @@
 #include "engine/inflight_budget.h"
 #include "inference/model_spec.h"
 #include "inference/request.h"
-#include "scheduling/dynamic_batcher.h"
 #include "scheduling/model_statistics.h"
+#include "scheduling/scheduler.h"
 
 namespace fastserve {
 
@@ -38,8 +38,8 @@ class LoadedModel final : public CompletionListener,
   bool Submit(const RequestPtr& request, bool may_lend);
   void OnCompleted(const InferRequest& request) override;
 
-  DynamicBatcher& scheduler() { return *scheduler_; }
-  const DynamicBatcher& scheduler() const { return *scheduler_; }
+  Scheduler& scheduler() { return *scheduler_; }
+  const Scheduler& scheduler() const { return *scheduler_; }
   const std::shared_ptr<const ModelSpec>& spec() const { return spec_; }
   const ModelStatistics& statistics() const { return *statistics_; }
   InflightCounter& inflight() { return inflight_; }
@@ -57,7 +57,7 @@ class LoadedModel final : public CompletionListener,
   const std::shared_ptr<ModelStatistics> statistics_;
   InflightCounter inflight_;
   std::atomic<double> load_seconds_{0.0};
-  std::shared_ptr<DynamicBatcher> scheduler_;
+  std::shared_ptr<Scheduler> scheduler_;
 };
 
 }  // namespace fastserve

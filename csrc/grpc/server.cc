@@ -1,7 +1,6 @@
 #include "grpc/server.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "grpc/grpc_io_thread.h"
 #include "grpc/grpc_listener.h"
@@ -23,7 +22,7 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Create(Engine* engine, AdminHand
 GrpcServer::GrpcServer(Engine* engine, AdminHandler* admin, GrpcServerOptions options)
     : options_(std::move(options)),
       budget_(options_.max_receiving_bytes > 0 ? options_.max_receiving_bytes
-                                               : std::numeric_limits<std::uint64_t>::max()) {
+                                               : engine->max_inflight_bytes()) {
   for (int i = 0; i < std::max(1, options_.thread_count); ++i) {
     threads_.push_back(std::make_unique<GrpcIoThread>(engine, admin, options_, &budget_,
                                                       [this] { OnConnectionRemoved(); }));

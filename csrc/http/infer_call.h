@@ -38,7 +38,8 @@ class ReplyTarget {
   virtual void OnReply(InferReply reply) = 0;
 };
 
-// A received request that has not been parsed. `request` has its model name and version.
+// A received request that has not been parsed. `request` has its model name and version. A body
+// without JSON (json_size 0) is a raw request.
 struct InferCall {
   RequestPtr request;
   BufferView body;

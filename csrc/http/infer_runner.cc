@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "protocol/raw_request.h"
+
 namespace fastserve {
 namespace {
 
@@ -57,8 +59,17 @@ void InferRunner::Start(InferCall call) {
   if (started_.size() == 1) schedule_();
 }
 
+Status InferRunner::Parse(const InferCall& call) const {
+  InferRequest* const request = call.request.get();
+  const bool raw = call.json_size == 0 && call.body.size > 0;
+  if (!raw) return ParseInferRequest(call.body, call.json_size, limits_, request);
+  FASTSERVE_ASSIGN_OR_RETURN(const auto spec,
+                             engine_->FindModel(request->model_name, request->model_version));
+  return ParseRawRequest(call.body, *spec, request);
+}
+
 void InferRunner::Submit(const InferCall& call, Lender* lender) const {
-  const Status status = ParseInferRequest(call.body, call.json_size, limits_, call.request.get());
+  const Status status = Parse(call);
   if (status.ok()) {
     engine_->Submit(call.request, lender);
   } else {

@@ -71,8 +71,8 @@ struct ModelSpec {
   std::map<std::string, std::string> backend_config;
   // Extra metric labels (config `metric_tags`).
   std::map<std::string, std::string> metric_tags;
-  // optimization.graph.level: -1 disables the graph optimisations, 0 is the backend's default, 1
-  // and above as Triton.
+  // optimization.graph.level as Triton's ONNX Runtime backend reads it: -1 basic, 0 all, 1
+  // extended, 2 none.
   int graph_optimization_level = 0;
 };
 

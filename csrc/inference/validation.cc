@@ -112,6 +112,15 @@ Status CheckInputNames(const InferRequest& request) {
   return required_given == required ? Status::Ok() : MissingInputs(request);
 }
 
+// The specification's order, so that requests share batches in whatever order clients list inputs.
+void SortInputs(InferRequest* request) {
+  const auto place = [&specs = request->spec->inputs](const Tensor& input) {
+    return FindTensor(specs, input.name);
+  };
+  if (!std::ranges::is_sorted(request->inputs, {}, place))
+    std::ranges::sort(request->inputs, {}, place);
+}
+
 Status CheckDimsGiven(const InferRequest& request, const Tensor& input) {
   if (std::ranges::all_of(input.shape, [](std::int64_t dim) { return dim >= 0; }))
     return Status::Ok();
@@ -216,6 +225,7 @@ Status CheckByteSize(const InferRequest& request, const Tensor& input) {
 Status ValidateRequest(InferRequest* request) {
   FASTSERVE_RETURN_IF_ERROR(CheckOutputNames(*request));
   FASTSERVE_RETURN_IF_ERROR(CheckInputNames(*request));
+  SortInputs(request);
   for (const Tensor& input : request->inputs)
     FASTSERVE_RETURN_IF_ERROR(CheckDimsGiven(*request, input));
   FASTSERVE_RETURN_IF_ERROR(CheckBatchSize(request));

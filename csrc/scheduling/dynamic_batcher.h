@@ -26,6 +26,7 @@
 #include "scheduling/batch_policy.h"
 #include "scheduling/model_statistics.h"
 #include "scheduling/policy_queue.h"
+#include "scheduling/scheduler.h"
 
 namespace fastserve {
 
@@ -34,7 +35,8 @@ class BatchSlot;  // batch_slot.h
 // Invariants: 1. every request enqueued is completed exactly once; 2. a slot runs one batch at a
 // time; 3. requests leave the queue in its order; 4. with work queued and a slot idle, somebody is
 // awake or a lender has yet to Run. Thread safe. Enqueue never blocks.
-class DynamicBatcher final : public CancelHook,
+class DynamicBatcher final : public Scheduler,
+                             public CancelHook,
                              public std::enable_shared_from_this<DynamicBatcher> {
  public:
   struct Options {
@@ -54,25 +56,18 @@ class DynamicBatcher final : public CancelHook,
   // Stop() must have been called.
   ~DynamicBatcher() override;
 
-  // Takes the request; fails it when the queue is full. With `lend`, the caller promises to call
-  // RunLent soon and no worker is woken.
-  void Enqueue(const RequestPtr& request, bool lend);
-  // True when executing on an I/O thread costs less than waking a worker would.
-  bool lendable() const;
-  // Forms and runs batches on this thread while that is cheap; wakes a worker for the rest. True
-  // when it ran any.
-  bool RunLent();
-  // Leaves what was enqueued with `lend` to the workers.
-  void WakeWorker() { work_.NotifyOne(); }
-  // Ends the workers after their running batch and fails what is still queued as Unavailable.
-  // Idempotent. Blocks, except for the worker it may be called from (by the response that dropped
-  // the last reference to the model).
-  void Stop();
+  // Fails the request when the queue is full.
+  void Enqueue(const RequestPtr& request, bool lend) override;
+  bool lendable() const override;
+  bool RunLent() override;
+  void WakeWorker() override { work_.NotifyOne(); }
+  void Stop() override;
 
   void OnCancel(const RequestPtr& request) override;
 
-  // Requests waiting for an instance.
-  std::uint64_t pending_requests() const { return pending_.load(std::memory_order_relaxed); }
+  std::uint64_t pending_requests() const override {
+    return pending_.load(std::memory_order_relaxed);
+  }
 
  private:
   friend class BatchSlot;

@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from fastserve import log
 from fastserve.errors import InternalError, InvalidArgumentError, UnsupportedError
 
 # Changes whenever a file of the model is added, removed or written.
@@ -28,13 +29,19 @@ class ModelRepository:
                 raise InvalidArgumentError(f"the model repository {text} is not a directory")
 
     def list_models(self) -> list[str]:
-        """The names of all models, sorted. Hidden directories are not models."""
+        """The names of all models, sorted. Hidden directories are not models; one whose name is
+        not UTF-8 or has control characters is left out with a warning.
+        """
         names: set[str] = set()
         for directory in self.directories:
             for entry in os.scandir(directory):
                 hidden = re.match(r"\.[^.]", entry.name)
-                if entry.is_dir() and not hidden:
+                if not entry.is_dir() or hidden:
+                    continue
+                if entry.name.isprintable():
                     names.add(entry.name)
+                else:  # no protocol can carry such a name, no log line should
+                    log.warning(f"{entry.path!a} is left out: its name is no printable text")
         return sorted(names)
 
     def find(self, name: str) -> Path:

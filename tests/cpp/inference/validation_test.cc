@@ -71,6 +71,14 @@ TEST_F(ValidateRequestTest, FillsBatchSizeAndBytesOfAValidRequest) {
   EXPECT_EQ(request_.input_bytes, 111u);
 }
 
+TEST_F(ValidateRequestTest, PutsInputsIntoTheSpecificationsOrder) {
+  request_.inputs.push_back(MakeStrings("b", {1, 1}, std::string("\0\0\0\0", 4)));
+  request_.inputs.push_back(MakeInput("a", DataType::kFp32, {1, 1, 2}, 8));
+  EXPECT_EQ(Validate(), "");
+  EXPECT_EQ(request_.inputs[0].name, "a");
+  EXPECT_EQ(request_.inputs[1].name, "b");
+}
+
 TEST_F(ValidateRequestTest, HasBatchSizeOneWhenTheModelDoesNotBatch) {
   spec_.max_batch_size = 0;
   UseInput(MakeInput("a", DataType::kFp32, {5, 2}, 40));

@@ -2,6 +2,11 @@
 request.
 """
 
+import gzip
+import json
+import urllib.error
+import urllib.request
+
 import numpy as np
 import pytest
 import tritonclient.http as httpclient
@@ -53,6 +58,34 @@ def test_json_and_binary_tensors_mix(http, binary_in, binary_out):
     result = http.infer("add_sub_int32", inputs, outputs=outputs)
     assert same(result.as_numpy("OUTPUT0"), left + right)
     assert same(result.as_numpy("OUTPUT1"), left - right)
+
+
+@pytest.mark.parametrize("compression", ["", "gzip"])
+def test_a_raw_binary_request_needs_no_json(server, compression):
+    value = np.arange(6, dtype=np.float32)
+    body = gzip.compress(value.tobytes()) if compression else value.tobytes()
+    headers = {"Inference-Header-Content-Length": "0"}
+    if compression:
+        headers["Content-Encoding"] = compression
+    url = f"http://{server.url('http')}/v2/models/identity_fp32/infer"
+    request = urllib.request.Request(url, body, headers, method="POST")
+    with urllib.request.urlopen(request, timeout=10) as response:
+        json_size = int(response.headers["Inference-Header-Content-Length"])
+        answer = response.read()
+    output = json.loads(answer[:json_size])["outputs"][0]
+    assert output["name"] == "OUTPUT0"
+    assert np.array_equal(np.frombuffer(answer[json_size:], np.float32), value)
+
+
+def test_a_raw_binary_request_to_a_model_of_two_inputs_is_refused(server):
+    url = f"http://{server.url('http')}/v2/models/add_sub_fp32/infer"
+    headers = {"Inference-Header-Content-Length": "0"}
+    request = urllib.request.Request(url, bytes(64), headers, method="POST")
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(request, timeout=10)
+    with raised.value as response:
+        assert response.code == 400
+        assert "must only have 1 input" in json.load(response)["error"]
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])

@@ -51,3 +51,13 @@ def test_files_behind_a_link_count_and_a_loop_ends(tmp_path):
     before = fingerprint(model)
     (outside / "model.onnx").write_bytes(b"ab")
     assert fingerprint(model) != before
+
+
+def test_a_directory_that_no_client_could_name_is_left_out_with_a_warning(tmp_path, capfd):
+    (tmp_path / "good").mkdir()
+    (tmp_path / "bad\nname").mkdir()
+    os.mkdir(os.fsencode(tmp_path) + b"/latin-\xe9")
+    assert ModelRepository([str(tmp_path)]).list_models() == ["good"]
+    error = capfd.readouterr().err
+    assert r"bad\\nname' is left out" in error
+    assert r"latin-\\udce9' is left out" in error
