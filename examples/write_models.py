@@ -77,7 +77,8 @@ def main() -> None:
         version.mkdir(parents=True, exist_ok=True)
         save(make(), str(version / "model.onnx"))
     # The identity backend needs no file, only a version folder.
-    (Path(folder) / "slow_identity/1").mkdir(parents=True, exist_ok=True)
+    for name in ("slow_identity", "priorities"):
+        (Path(folder) / name / "1").mkdir(parents=True, exist_ok=True)
 
 
 if __name__ == "__main__":

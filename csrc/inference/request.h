@@ -70,6 +70,7 @@ struct QueueLink {
   InferRequest* previous = nullptr;
   InferRequest* next = nullptr;
   std::int64_t deadline_ns = 0;  // queue timeout; 0 = none
+  std::uint32_t level = 0;       // of priority
   bool delayed = false;          // timed out with action DELAY
 };
 

@@ -39,6 +39,7 @@ BatchPolicy::Prefix BatchPolicy::LongestPrefix(const PolicyQueue& queue) const {
       prefix.closed = true;
       break;
     }
+    prefix.oldest_ns = std::min(prefix.oldest_ns, request->timestamps.queue_start);
     prefix.all.batch_size += request->batch_size;
     ++prefix.all.request_count;
     if (IsPreferred(prefix.all.batch_size)) prefix.preferred = prefix.all;
@@ -52,10 +53,10 @@ BatchChoice BatchPolicy::Choose(const PolicyQueue& queue, std::int64_t now_ns) c
   if (head == nullptr) return {};
   if (!dynamic_) return {1, head->batch_size, 0};
 
-  auto [all, preferred, closed] = LongestPrefix(queue);
+  auto [all, preferred, oldest_ns, closed] = LongestPrefix(queue);
   if (preferred.request_count != 0) return preferred;
   if (closed || max_queue_delay_ns_ == 0 || all.batch_size >= preferred_.back()) return all;
-  const std::int64_t ready_at_ns = head->timestamps.queue_start + max_queue_delay_ns_;
+  const std::int64_t ready_at_ns = oldest_ns + max_queue_delay_ns_;
   if (ready_at_ns > now_ns) all.ready_at_ns = ready_at_ns;
   return all;
 }

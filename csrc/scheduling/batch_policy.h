@@ -35,7 +35,8 @@ class BatchPolicy {
   struct Prefix {
     BatchChoice all;
     BatchChoice preferred;
-    bool closed = false;  // the next request cannot join
+    std::int64_t oldest_ns = INT64_MAX;  // when its oldest request was queued
+    bool closed = false;                 // the next request cannot join
   };
 
   bool IsPreferred(std::int64_t batch_size) const;

@@ -8,6 +8,32 @@
 
 namespace fastserve {
 
+namespace {
+
+// Completes every request of a batch; `status` not OK fails them all.
+void SendResponses(const std::vector<RequestPtr>& requests, const BatchTimes& times,
+                   const Status& status, std::vector<InferResponse>* responses) {
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    InferRequest& request = *requests[i];
+    if (!status.ok()) {
+      request.Fail(status, FailureReason::kBackend);
+      continue;
+    }
+    request.timestamps.compute_start = times.compute_start_ns;
+    request.timestamps.compute_input_end = times.compute_input_end_ns;
+    request.timestamps.compute_output_start = times.compute_output_start_ns;
+    request.timestamps.compute_end = times.compute_end_ns;
+    InferResponse& response = (*responses)[i];
+    if (!response.status.ok()) {
+      request.Fail(response.status, FailureReason::kOther);
+    } else {
+      request.Respond(std::move(response), /*final=*/true);
+    }
+  }
+}
+
+}  // namespace
+
 void BatchSlot::Run(bool lent) {
   lent_ = lent;
   // The last response may drop the last reference to the model.
@@ -36,7 +62,7 @@ void BatchSlot::Finish(const Status& status) {
                                     batcher_.clock_.WallMs());
   // Ends after the slot is given back: this thread then has time for the receivers' work.
   DeliveryScope delivery;
-  status.ok() ? RespondAll() : FailAll(status);
+  Respond(status);
   execution_.inputs.clear();
   execution_.outputs.clear();
   execution_.requests.clear();
@@ -46,24 +72,15 @@ void BatchSlot::Finish(const Status& status) {
   delivery.set_may_linger(!lent && batcher_.pending_requests() == 0);
 }
 
-void BatchSlot::RespondAll() {
-  for (std::size_t i = 0; i < execution_.requests.size(); ++i) {
-    InferRequest& request = *execution_.requests[i];
-    request.timestamps.compute_start = times_.compute_start_ns;
-    request.timestamps.compute_input_end = times_.compute_input_end_ns;
-    request.timestamps.compute_output_start = times_.compute_output_start_ns;
-    request.timestamps.compute_end = times_.compute_end_ns;
-    if (!responses_[i].status.ok()) {
-      request.Fail(responses_[i].status, FailureReason::kOther);
-    } else {
-      request.Respond(std::move(responses_[i]), /*final=*/true);
-    }
+void BatchSlot::Respond(const Status& status) {
+  if (batcher_.order_ == nullptr) {
+    SendResponses(execution_.requests, times_, status, &responses_);
+    return;
   }
-}
-
-void BatchSlot::FailAll(const Status& status) {
-  for (const RequestPtr& request : execution_.requests)
-    request->Fail(status, FailureReason::kBackend);
+  batcher_.order_->Finish(ticket_, [requests = std::move(execution_.requests), times = times_,
+                                    status, responses = std::move(responses_)]() mutable {
+    SendResponses(requests, times, status, &responses);
+  });
 }
 
 }  // namespace fastserve

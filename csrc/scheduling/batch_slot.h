@@ -19,6 +19,8 @@ class BatchSlot final : public ExecutionObserver {
       : batcher_(*batcher), instance_(*instance) {}
 
   std::vector<RequestPtr>& requests() { return execution_.requests; }
+  // The batch's place in the order of formation.
+  void set_ticket(std::uint64_t ticket) { ticket_ = ticket; }
   // Executes the batch; every request is completed and the slot given back before OnExecuted
   // returns. A lending thread looks at the queue itself afterwards: no worker is woken for it.
   void Run(bool lent = false);
@@ -26,13 +28,13 @@ class BatchSlot final : public ExecutionObserver {
 
  private:
   void Finish(const Status& status);
-  void RespondAll();
-  void FailAll(const Status& status);
+  void Respond(const Status& status);
 
   DynamicBatcher& batcher_;
   BackendInstance& instance_;
   Execution execution_;
   bool lent_ = false;
+  std::uint64_t ticket_ = 0;
   BatchTimes times_;
   std::vector<InferResponse> responses_;
 };

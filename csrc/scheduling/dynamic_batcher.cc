@@ -31,10 +31,13 @@ DynamicBatcher::DynamicBatcher(Options options)
       timer_(*options.timer),
       statistics_(std::move(options.statistics)),
       policy_(*spec_),
-      max_queue_size_(spec_->dynamic_batching.default_queue_policy.max_queue_size),
       ring_(kIngressCapacity),
-      queue_(spec_->dynamic_batching.default_queue_policy),
+      level_pending_(std::make_unique<std::atomic<std::uint64_t>[]>(
+          std::max(spec_->dynamic_batching.priority_levels, 1U))),
+      queue_(spec_->dynamic_batching),
       hold_until_queued_(options.hold_until_queued),
+      order_(spec_->dynamic_batching.preserve_ordering ? std::make_unique<ResponseOrder>()
+                                                       : nullptr),
       backend_model_(std::move(options.backend_model)),
       instances_(std::move(options.instances)) {}
 
@@ -70,9 +73,7 @@ void DynamicBatcher::Stop() {
 }
 
 void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
-  const std::uint64_t waiting = pending_.fetch_add(1, std::memory_order_relaxed);
-  if (max_queue_size_ != 0 && waiting >= max_queue_size_) {
-    pending_.fetch_sub(1, std::memory_order_relaxed);
+  if (!CountIn(*request)) {
     request->Fail(Status::Unavailable("Exceeds maximum queue size"), FailureReason::kRejected);
     return;
   }
@@ -81,6 +82,24 @@ void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
   request->SetCancelHook(shared_from_this());
   Append(request);
   if (!lend) work_.NotifyOne();
+}
+
+bool DynamicBatcher::CountIn(const InferRequest& request) {
+  const std::uint32_t level = queue_.LevelOf(request);
+  const std::uint64_t limit = queue_.policy(level).max_queue_size;
+  if (limit != 0 && level_pending_[level].fetch_add(1, std::memory_order_relaxed) >= limit) {
+    level_pending_[level].fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+  pending_.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+void DynamicBatcher::CountOut(const InferRequest& request) {
+  const std::uint32_t level = queue_.LevelOf(request);
+  if (queue_.policy(level).max_queue_size != 0)
+    level_pending_[level].fetch_sub(1, std::memory_order_relaxed);
+  pending_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void DynamicBatcher::Append(RequestPtr request) {
@@ -187,9 +206,11 @@ void DynamicBatcher::DropCancelledHeadLocked(Dropped* dropped) {
 }
 
 void DynamicBatcher::FillSlotLocked(std::size_t request_count, BatchSlot* slot) {
-  for (std::size_t i = 0; i < request_count; ++i)
+  for (std::size_t i = 0; i < request_count; ++i) {
     slot->requests().push_back(queue_.Remove(queue_.front()));
-  pending_.fetch_sub(request_count, std::memory_order_relaxed);
+    CountOut(*slot->requests().back());
+  }
+  slot->set_ticket(next_ticket_++);
 }
 
 void DynamicBatcher::ArmTimerLocked(std::int64_t deadline_ns) {
@@ -216,20 +237,19 @@ void DynamicBatcher::OnTimer() {
 }
 
 void DynamicBatcher::Complete(Dropped* dropped) {
-  pending_.fetch_sub(
-      dropped->timed_out.size() + dropped->cancelled.size() + dropped->stopped.size(),
-      std::memory_order_relaxed);
-  for (const RequestPtr& request : dropped->timed_out) {
-    request->Fail(Status::Unavailable("Request timeout expired"), FailureReason::kRejected);
-  }
-  for (const RequestPtr& request : dropped->cancelled) {
-    request->Fail(Status::Cancelled("request cancelled while it was queued"),
-                  FailureReason::kCanceled);
-  }
-  for (const RequestPtr& request : dropped->stopped) {
-    request->Fail(Status::Unavailable("model '" + spec_->name + "' is being unloaded"),
-                  FailureReason::kOther);
-  }
+  const auto fail = [this](const std::vector<RequestPtr>& requests, const Status& status,
+                           FailureReason reason) {
+    for (const RequestPtr& request : requests) {
+      CountOut(*request);
+      request->Fail(status, reason);
+    }
+  };
+  fail(dropped->timed_out, Status::Unavailable("Request timeout expired"),
+       FailureReason::kRejected);
+  fail(dropped->cancelled, Status::Cancelled("request cancelled while it was queued"),
+       FailureReason::kCanceled);
+  fail(dropped->stopped, Status::Unavailable("model '" + spec_->name + "' is being unloaded"),
+       FailureReason::kOther);
 }
 
 void DynamicBatcher::OnCancel(const RequestPtr& request) {

@@ -26,6 +26,7 @@
 #include "scheduling/batch_policy.h"
 #include "scheduling/model_statistics.h"
 #include "scheduling/policy_queue.h"
+#include "scheduling/response_order.h"
 #include "scheduling/scheduler.h"
 
 namespace fastserve {
@@ -97,6 +98,9 @@ class DynamicBatcher final : public Scheduler,
   void ArmTimerLocked(std::int64_t deadline_ns) REQUIRES(mutex_);
   void OnTimer();
   void Complete(Dropped* dropped);
+  // Counts the request as waiting. False when its level is full.
+  bool CountIn(const InferRequest& request);
+  void CountOut(const InferRequest& request);
   void ReleaseSlot(BatchSlot* slot, bool lent);
   void RecordCost(std::int64_t execute_ns);
 
@@ -105,19 +109,23 @@ class DynamicBatcher final : public Scheduler,
   DeadlineTimer& timer_;
   const std::shared_ptr<ModelStatistics> statistics_;
   const BatchPolicy policy_;
-  const std::uint64_t max_queue_size_;
 
   BoundedRing<RequestPtr> ring_;
   std::atomic<std::uint64_t> pending_{0};  // in the ring or the queue
-  std::atomic<std::int64_t> cost_ns_{0};   // moving average of one execution; 0 = not measured yet
+  // The same by priority level, only of levels with a max_queue_size.
+  const std::unique_ptr<std::atomic<std::uint64_t>[]> level_pending_;
+  std::atomic<std::int64_t> cost_ns_{0};  // moving average of one execution; 0 = not measured yet
   std::atomic<bool> stopping_{false};
   EventCount work_;  // the holder of the forming role waits here
 
   Mutex mutex_;
-  PolicyQueue queue_;  // guarded by mutex_, but for TimeoutUs
+  PolicyQueue queue_;  // guarded by mutex_, but for what is thread safe
   std::vector<BatchSlot*> idle_slots_ GUARDED_BY(mutex_);
   std::int64_t armed_deadline_ns_ GUARDED_BY(mutex_) = 0;  // 0 = no timer is armed
   std::uint32_t hold_until_queued_ GUARDED_BY(mutex_);
+  std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 0;
+
+  const std::unique_ptr<ResponseOrder> order_;  // null unless preserve_ordering
 
   const std::shared_ptr<BackendModel> backend_model_;  // before the instances: destroyed after them
   std::vector<std::unique_ptr<BackendInstance>> instances_;

@@ -84,13 +84,32 @@ BENCHMARK(BM_EnqueueAndRunLent)->Arg(1)->Arg(8)->Arg(64);
 
 // The queue alone, with range(0) requests waiting: one leaves, one arrives.
 void BM_PolicyQueueTurn(benchmark::State& state) {
-  PolicyQueue queue{QueuePolicySpec{}};
+  PolicyQueue queue{DynamicBatchingSpec{}};
   const BufferPtr buffer = AllocateHostBuffer(16 * sizeof(float));
   for (std::int64_t i = 0; i < state.range(0); ++i) queue.Push(MakeRequest(buffer, nullptr));
   for (auto _ : state) queue.Push(queue.Remove(queue.front()));
   state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(BM_PolicyQueueTurn)->Arg(1)->Arg(10000);
+
+// The same with five priority levels and a timeout for every request.
+void BM_PolicyQueueTurnWithPriorities(benchmark::State& state) {
+  DynamicBatchingSpec spec;
+  spec.priority_levels = 5;
+  spec.default_priority_level = 3;
+  spec.default_queue_policy.default_timeout_us = 1'000'000'000;
+  PolicyQueue queue(spec);
+  const BufferPtr buffer = AllocateHostBuffer(16 * sizeof(float));
+  const auto push = [&queue, next = std::int64_t{0}](RequestPtr request) mutable {
+    request->timestamps.queue_start = next;
+    request->priority = static_cast<std::uint64_t>(next++ % 5 + 1);
+    queue.Push(std::move(request));
+  };
+  for (std::int64_t i = 0; i < state.range(0); ++i) push(MakeRequest(buffer, nullptr));
+  for (auto _ : state) push(queue.Remove(queue.front()));
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(BM_PolicyQueueTurnWithPriorities)->Arg(10000);
 
 }  // namespace
 }  // namespace fastserve

@@ -117,6 +117,8 @@ def _dynamic_batching(batching: Any) -> dict[str, Any]:
         "default_priority_level": batching.default_priority_level,
         "default_queue_policy": _queue_policy(batching.default_queue_policy),
         "priority_queue_policy": {
-            level: _queue_policy(policy) for level, policy in batching.priority_queue_policy.items()
+            level: _queue_policy(policy)
+            for level, policy in batching.priority_queue_policy.items()
+            if level <= batching.priority_levels  # without levels they mean nothing
         },
     }

@@ -12,6 +12,9 @@ from fastserve.config.normalize import KIND_CPU
 from fastserve.config.parse import ModelConfig
 from fastserve.errors import InvalidArgumentError, UnsupportedError
 
+# Beyond any real use; each level costs the queue a few bytes and a look.
+_MAX_PRIORITY_LEVELS = 1024
+
 
 def validate_config(config: ModelConfig) -> list[str]:
     """Returns warnings about fields that have no effect."""
@@ -44,13 +47,6 @@ def _unoffered(config: ModelConfig) -> Iterator[str]:
         ("input.allow_ragged_batch", any(tensor.allow_ragged_batch for tensor in config.input)),
         ("instance_group.passive", any(group.passive for group in config.instance_group)),
     ]
-    if choice == "dynamic_batching":
-        batching = config.dynamic_batching
-        flags += [
-            ("dynamic_batching.preserve_ordering", batching.preserve_ordering),
-            ("dynamic_batching.priority_levels", batching.priority_levels),
-            ("dynamic_batching.priority_queue_policy", batching.priority_queue_policy),
-        ]
     yield from (name for name, is_set in flags if is_set)
 
 
@@ -171,6 +167,50 @@ def _validate_batching(config: ModelConfig) -> None:
                 f"dynamic batching preferred size must be <= max batch size for {config.name}; "
                 f"got {size} with max_batch_size {config.max_batch_size}"
             )
+    _validate_priorities(config)
+    if config.dynamic_batching.preserve_ordering:
+        _validate_ordering(config)
+
+
+def _validate_priorities(config: ModelConfig) -> None:
+    batching = config.dynamic_batching
+    levels = batching.priority_levels
+    if levels > _MAX_PRIORITY_LEVELS:
+        raise InvalidArgumentError(
+            f"priority_levels must be at most {_MAX_PRIORITY_LEVELS} for {config.name}; "
+            f"got {levels}"
+        )
+    if levels and not 1 <= batching.default_priority_level <= levels:
+        raise InvalidArgumentError(
+            f"default priority level must be in range [1, {levels}] for {config.name}; got "
+            f"{batching.default_priority_level}"
+        )
+    for level in batching.priority_queue_policy:
+        if levels and not 1 <= level <= levels:
+            raise InvalidArgumentError(
+                f"priority queue policy must have priority level in range [1, {levels}] for "
+                f"{config.name}; got {level}"
+            )
+
+
+def _validate_ordering(config: ModelConfig) -> None:
+    batching = config.dynamic_batching
+    if batching.priority_levels > 1:
+        raise InvalidArgumentError(
+            "Only one priority level is allowed when 'preserve_ordering' is true for "
+            f"{config.name}; got {batching.priority_levels}"
+        )
+    policies = [batching.default_queue_policy, *batching.priority_queue_policy.values()]
+    if any(_delays(policy) for policy in policies):
+        raise InvalidArgumentError(
+            "Queue policy can not have DELAY as timeout action when 'preserve_ordering' is true "
+            f"for {config.name}"
+        )
+
+
+def _delays(policy: Any) -> bool:
+    can_time_out = policy.default_timeout_microseconds or policy.allow_timeout_override
+    return bool(policy.timeout_action == 1 and can_time_out)
 
 
 def _validate_groups(config: ModelConfig) -> None:

@@ -17,7 +17,7 @@ class BatchPolicyTest : public ::testing::Test {
   BatchChoice Choose(std::int64_t now_ns = 0) { return BatchPolicy(*spec_).Choose(queue_, now_ns); }
 
   std::shared_ptr<ModelSpec> spec_ = MakeSpec("puppet", 8);
-  PolicyQueue queue_{QueuePolicySpec{}};
+  PolicyQueue queue_{DynamicBatchingSpec{}};
 };
 
 TEST_F(BatchPolicyTest, EmptyQueueMakesNoBatch) { EXPECT_EQ(Choose().request_count, 0U); }

@@ -253,6 +253,60 @@ TEST_F(DynamicBatcherTest, StatisticsAddUp) {
   EXPECT_EQ(numbers.batches.at(3).compute_infer.count, 1U);
 }
 
+TEST_F(DynamicBatcherTest, ServesUrgentRequestsFirst) {
+  spec_->dynamic_batching.priority_levels = 3;
+  spec_->dynamic_batching.default_priority_level = 3;
+  spec_->max_batch_size = 1;
+  Start();
+  strings_->Hold();
+  Enqueue("running");
+  strings_->AwaitStarted(1);
+  for (const int priority : {3, 1, 0, 2}) {
+    RequestPtr request = MakeRequest("p" + std::to_string(priority), sink_);
+    request->priority = static_cast<std::uint64_t>(priority);
+    batcher_->Enqueue(request, /*lend=*/false);
+  }
+  strings_->Release();
+  sink_->Await(5);
+  std::vector<std::string> order;
+  for (const auto& seen : strings_->seen()) order.push_back(seen.request_ids[0]);
+  EXPECT_EQ(order, (std::vector<std::string>{"running", "p1", "p2", "p3", "p0"}));
+}
+
+TEST_F(DynamicBatcherTest, EachPriorityLevelHasItsOwnQueueSize) {
+  spec_->dynamic_batching.priority_levels = 2;
+  spec_->dynamic_batching.default_priority_level = 2;
+  spec_->dynamic_batching.priority_queue_policy[2].max_queue_size = 1;
+  Start();
+  strings_->Hold();
+  Enqueue("running");
+  strings_->AwaitStarted(1);
+  Enqueue("low");
+  Enqueue("too many");
+  EXPECT_EQ(sink_->Await(1)[0].id, "too many");
+  for (int i = 0; i < 10; ++i) {
+    RequestPtr request = MakeRequest("high", sink_);
+    request->priority = 1;
+    batcher_->Enqueue(request, /*lend=*/false);
+  }
+  EXPECT_EQ(sink_->count(), 1U) << "the other level has no limit";
+  strings_->Release();
+  sink_->Await(13);
+  Enqueue("low again");
+  EXPECT_TRUE(sink_->Await(14)[13].response.status.ok()) << "its place is free again";
+}
+
+TEST_F(DynamicBatcherTest, PreservesTheOrderOfResponsesOverSeveralInstances) {
+  constexpr int kRequests = 2000;
+  spec_->dynamic_batching.preserve_ordering = true;
+  spec_->max_batch_size = 2;
+  Start(/*instances=*/4);
+  for (int i = 0; i < kRequests; ++i) Enqueue(std::to_string(i));
+  const auto answers = sink_->Await(kRequests);
+  for (int i = 0; i < kRequests; ++i)
+    ASSERT_EQ(answers[static_cast<std::size_t>(i)].id, std::to_string(i));
+}
+
 // Exactly once: many threads submit, cancel and lend; every request gets one answer, and its own
 // rows or an error.
 TEST_F(DynamicBatcherTest, EveryRequestCompletesExactlyOnceWhateverHappens) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <list>
 #include <random>
+#include <set>
 
 #include "support/requests.h"
 
@@ -24,15 +25,34 @@ std::vector<std::string> Order(const PolicyQueue& queue) {
   return ids;
 }
 
+DynamicBatchingSpec OneLevel(const QueuePolicySpec& policy) {
+  DynamicBatchingSpec spec;
+  spec.default_queue_policy = policy;
+  return spec;
+}
+
+DynamicBatchingSpec Levels(std::uint32_t count, std::uint32_t default_level) {
+  DynamicBatchingSpec spec;
+  spec.priority_levels = count;
+  spec.default_priority_level = default_level;
+  return spec;
+}
+
+RequestPtr WithPriority(const std::string& id, std::uint64_t priority) {
+  RequestPtr request = Waiting(id, 0);
+  request->priority = priority;
+  return request;
+}
+
 TEST(PolicyQueue, ServesInOrderOfArrival) {
-  PolicyQueue queue{QueuePolicySpec{}};
+  PolicyQueue queue{DynamicBatchingSpec{}};
   for (const char* id : {"a", "b", "c"}) queue.Push(Waiting(id, 0));
   EXPECT_EQ(Order(queue), (std::vector<std::string>{"a", "b", "c"}));
   EXPECT_EQ(queue.next_deadline_ns(), 0);
 }
 
 TEST(PolicyQueue, RemovesFromTheMiddleAndOnlyOnce) {
-  PolicyQueue queue{QueuePolicySpec{}};
+  PolicyQueue queue{DynamicBatchingSpec{}};
   const RequestPtr b = Waiting("b", 0);
   queue.Push(Waiting("a", 0));
   queue.Push(b);
@@ -45,7 +65,7 @@ TEST(PolicyQueue, RemovesFromTheMiddleAndOnlyOnce) {
 TEST(PolicyQueue, RejectsWhatTimedOut) {
   QueuePolicySpec policy;
   policy.default_timeout_us = 10;
-  PolicyQueue queue(policy);
+  PolicyQueue queue(OneLevel(policy));
   queue.Push(Waiting("a", 0));
   queue.Push(Waiting("b", 5'000));
   std::vector<RequestPtr> rejected;
@@ -62,7 +82,7 @@ TEST(PolicyQueue, DelaysWhatTimedOutBehindAllOthers) {
   QueuePolicySpec policy;
   policy.default_timeout_us = 10;
   policy.timeout_action = TimeoutAction::kDelay;
-  PolicyQueue queue(policy);
+  PolicyQueue queue(OneLevel(policy));
   queue.Push(Waiting("a", 0));
   queue.Push(Waiting("b", 5'000));
   std::vector<RequestPtr> rejected;
@@ -77,7 +97,7 @@ TEST(PolicyQueue, OverrideMayOnlyShortenTheTimeout) {
   QueuePolicySpec policy;
   policy.default_timeout_us = 10;
   policy.allow_timeout_override = true;
-  PolicyQueue queue(policy);
+  PolicyQueue queue(OneLevel(policy));
   queue.Push(Waiting("longer", 0, 50));
   EXPECT_EQ(queue.next_deadline_ns(), 10'000);
   queue.Push(Waiting("shorter", 0, 3));
@@ -85,7 +105,7 @@ TEST(PolicyQueue, OverrideMayOnlyShortenTheTimeout) {
 }
 
 TEST(PolicyQueue, IgnoresTheClientsTimeoutUnlessAllowed) {
-  PolicyQueue queue{QueuePolicySpec{}};
+  PolicyQueue queue{DynamicBatchingSpec{}};
   queue.Push(Waiting("a", 0, 1));
   EXPECT_EQ(queue.next_deadline_ns(), 0);
 }
@@ -93,9 +113,48 @@ TEST(PolicyQueue, IgnoresTheClientsTimeoutUnlessAllowed) {
 TEST(PolicyQueue, HugeTimeoutDoesNotOverflow) {
   QueuePolicySpec policy;
   policy.default_timeout_us = UINT64_MAX;
-  PolicyQueue queue(policy);
+  PolicyQueue queue(OneLevel(policy));
   queue.Push(Waiting("a", 1'000'000'000));
   EXPECT_GT(queue.next_deadline_ns(), 1'000'000'000);
+}
+
+TEST(PolicyQueue, ServesLevelByLevel) {
+  PolicyQueue queue(Levels(3, 2));
+  queue.Push(WithPriority("low", 3));
+  queue.Push(WithPriority("default", 0));
+  queue.Push(WithPriority("high", 1));
+  queue.Push(WithPriority("out of range", 4));
+  queue.Push(WithPriority("huge", UINT64_MAX));
+  queue.Push(WithPriority("high too", 1));
+  EXPECT_EQ(Order(queue), (std::vector<std::string>{"high", "high too", "default", "out of range",
+                                                    "huge", "low"}));
+}
+
+TEST(PolicyQueue, FindsAMoreUrgentRequestAfterItsLevelWasEmpty) {
+  PolicyQueue queue(Levels(5, 5));
+  queue.Push(WithPriority("a", 1));
+  queue.Push(WithPriority("z", 5));
+  queue.Remove(queue.front());
+  EXPECT_EQ(queue.front()->id, "z");
+  queue.Push(WithPriority("b", 2));
+  EXPECT_EQ(queue.front()->id, "b");
+  queue.Remove(queue.front());
+  queue.Remove(queue.front());
+  EXPECT_TRUE(queue.empty());
+}
+
+TEST(PolicyQueue, ADelayedRequestStaysAheadOfLowerLevels) {
+  DynamicBatchingSpec spec = Levels(2, 1);
+  spec.priority_queue_policy[1].timeout_action = TimeoutAction::kDelay;
+  spec.priority_queue_policy[1].default_timeout_us = 10;
+  PolicyQueue queue(spec);
+  queue.Push(WithPriority("late", 1));
+  queue.Push(WithPriority("low", 2));
+  std::vector<RequestPtr> rejected;
+  queue.Expire(10'000, &rejected);
+  queue.Push(WithPriority("new", 1));
+  EXPECT_TRUE(rejected.empty());
+  EXPECT_EQ(Order(queue), (std::vector<std::string>{"new", "late", "low"}));
 }
 
 // The queue written as simply as it can be: two lists and no index.
@@ -150,49 +209,92 @@ class ReferenceQueue {
   std::list<RequestPtr> delayed_;
 };
 
-class PolicyQueueProperty : public ::testing::TestWithParam<TimeoutAction> {};
-
-TEST_P(PolicyQueueProperty, BehavesAsTheReference) {
+// Three levels: the first two with a policy of their own, the last one with the default.
+DynamicBatchingSpec PropertySpec(TimeoutAction action) {
+  DynamicBatchingSpec spec = Levels(3, 2);
   QueuePolicySpec policy;
-  policy.timeout_action = GetParam();
+  policy.timeout_action = action;
   policy.default_timeout_us = 50;
   policy.allow_timeout_override = true;
-  std::mt19937 random(7);
-  for (int round = 0; round < 50; ++round) {
-    PolicyQueue queue(policy);
-    ReferenceQueue reference(policy);
-    std::vector<RequestPtr> all;
-    std::int64_t now = 0;
-    for (int step = 0; step < 200; ++step) {
-      now += 1 + static_cast<std::int64_t>(random() % 5000);
-      switch (random() % 4) {
-        case 0:
-        case 1: {
-          all.push_back(Waiting(std::to_string(all.size()), now, 1 + random() % 80));
-          reference.Push(all.back());
-          queue.Push(all.back());
-          break;
-        }
-        case 2: {
-          if (all.empty()) break;
-          const RequestPtr& victim = all[random() % all.size()];
-          EXPECT_EQ(reference.Remove(victim), queue.Remove(victim.get()) != nullptr);
-          break;
-        }
-        default: {
-          std::vector<RequestPtr> rejected;
-          queue.Expire(now, &rejected);
-          std::vector<std::string> ids;
-          for (const RequestPtr& request : rejected) ids.push_back(request->id);
-          std::sort(ids.begin(), ids.end());
-          EXPECT_EQ(reference.Expire(now), ids);
-        }
-      }
-      std::vector<std::string> expected = reference.InTime();
-      const std::vector<std::string> actual = Order(queue);
-      ASSERT_EQ(actual.size(), expected.size() + reference.Delayed().size());
-      EXPECT_TRUE(std::equal(expected.begin(), expected.end(), actual.begin()));
+  spec.priority_queue_policy[1] = policy;
+  policy.timeout_action = TimeoutAction::kDelay;
+  policy.default_timeout_us = 70;
+  spec.priority_queue_policy[2] = policy;
+  policy.timeout_action = TimeoutAction::kReject;
+  spec.default_queue_policy = policy;
+  return spec;
+}
+
+class PolicyQueueProperty : public ::testing::TestWithParam<TimeoutAction> {
+ protected:
+  void Push() {
+    RequestPtr request = Waiting(std::to_string(all_.size()), now_, 1 + random_() % 80);
+    request->priority = 1 + random_() % 3;
+    all_.push_back(request);
+    reference_[request->priority - 1].Push(request);
+    queue_.Push(request);
+  }
+  void RemoveAny() {
+    if (all_.empty()) return;
+    const RequestPtr& victim = all_[random_() % all_.size()];
+    EXPECT_EQ(reference_[victim->priority - 1].Remove(victim),
+              queue_.Remove(victim.get()) != nullptr);
+  }
+  void Expire() {
+    std::vector<RequestPtr> rejected;
+    queue_.Expire(now_, &rejected);
+    std::multiset<std::string> actual;
+    std::multiset<std::string> expected;
+    for (const RequestPtr& request : rejected) actual.insert(request->id);
+    for (ReferenceQueue& level : reference_) expected.merge(ToSet(level.Expire(now_)));
+    EXPECT_EQ(actual, expected);
+  }
+  // Delayed requests of a level are in the order of their timeouts, which may be equal: compared as
+  // a set.
+  void Compare() const {
+    const std::vector<std::string> order = Order(queue_);
+    auto next = order.begin();
+    for (const ReferenceQueue& level : reference_) {
+      const auto in_time = level.InTime();
+      const auto delayed = level.Delayed();
+      ASSERT_LE(in_time.size() + delayed.size(), static_cast<std::size_t>(order.end() - next));
+      EXPECT_TRUE(std::equal(in_time.begin(), in_time.end(), next));
+      next += static_cast<std::ptrdiff_t>(in_time.size());
+      const auto delayed_end = next + static_cast<std::ptrdiff_t>(delayed.size());
+      EXPECT_EQ(ToSet({next, delayed_end}), ToSet(delayed));
+      next = delayed_end;
     }
+    EXPECT_EQ(next, order.end());
+  }
+  static std::multiset<std::string> ToSet(const std::vector<std::string>& ids) {
+    return {ids.begin(), ids.end()};
+  }
+
+  const DynamicBatchingSpec spec_ = PropertySpec(GetParam());
+  PolicyQueue queue_{spec_};
+  ReferenceQueue reference_[3] = {ReferenceQueue(spec_.priority_queue_policy.at(1)),
+                                  ReferenceQueue(spec_.priority_queue_policy.at(2)),
+                                  ReferenceQueue(spec_.default_queue_policy)};
+  std::vector<RequestPtr> all_;
+  std::int64_t now_ = 0;
+  std::mt19937 random_{7};
+};
+
+TEST_P(PolicyQueueProperty, BehavesAsTheReference) {
+  for (int step = 0; step < 10'000 && !HasFatalFailure(); ++step) {
+    now_ += 1 + static_cast<std::int64_t>(random_() % 5000);
+    switch (random_() % 4) {
+      case 0:
+      case 1:
+        Push();
+        break;
+      case 2:
+        RemoveAny();
+        break;
+      default:
+        Expire();
+    }
+    Compare();
   }
 }
 

@@ -19,6 +19,12 @@ def validate(text: str, base: str = GOOD) -> list[str]:
 def test_a_plain_configuration_is_valid_without_a_warning():
     assert validate("") == []
     assert validate("dynamic_batching { preferred_batch_size: [ 4, 8 ] }") == []
+    assert validate("dynamic_batching { preserve_ordering: true }") == []
+    guide = """dynamic_batching { preferred_batch_size: [4, 8] max_queue_delay_microseconds: 200
+        priority_levels: 3 default_priority_level: 2 default_queue_policy { timeout_action: REJECT
+        default_timeout_microseconds: 5000000 allow_timeout_override: true max_queue_size: 100 }
+        priority_queue_policy { key: 3 value { timeout_action: DELAY max_queue_size: 7 } } }"""
+    assert validate(guide) == []
 
 
 @pytest.mark.parametrize(
@@ -30,12 +36,6 @@ def test_a_plain_configuration_is_valid_without_a_warning():
         ("model_transaction_policy { decoupled: true }", "decoupled"),
         ("batch_input { }", "batch_input"),
         ("batch_output { }", "batch_output"),
-        ("dynamic_batching { priority_levels: 3 default_priority_level: 2 }", "priority_levels"),
-        ("dynamic_batching { preserve_ordering: true }", "preserve_ordering"),
-        (
-            "dynamic_batching { priority_queue_policy { key: 1 value { } } }",
-            "priority_queue_policy",
-        ),
         ("model_repository_agents { agents { name: 'a' } }", "model_repository_agents"),
         ("model_operations { op_library_filename: 'a.so' }", "op_library_filename"),
         ("instance_group { passive: true }", "passive"),
@@ -99,6 +99,30 @@ def test_a_performance_hint_earns_one_warning(text, field):
             "has kind KIND_CPU but specifies one or more GPUs",
         ),
         ("instance_group { kind: KIND_CPU profile: '1' }", "only supported for TensorRT"),
+        (
+            "dynamic_batching { priority_levels: 3 }",
+            r"default priority level must be in range \[1, 3\] for m; got 0",
+        ),
+        (
+            "dynamic_batching { priority_levels: 3 default_priority_level: 4 }",
+            r"default priority level must be in range \[1, 3\] for m; got 4",
+        ),
+        (
+            "dynamic_batching { priority_levels: 2 default_priority_level: 1"
+            " priority_queue_policy { key: 3 value { } } }",
+            r"priority level in range \[1, 2\] for m; got 3",
+        ),
+        ("dynamic_batching { priority_levels: 4000000000 }", "at most 1024 for m; got 4000000000"),
+        (
+            "dynamic_batching { preserve_ordering: true priority_levels: 2"
+            " default_priority_level: 1 }",
+            "Only one priority level is allowed when 'preserve_ordering' is true for m",
+        ),
+        (
+            "dynamic_batching { preserve_ordering: true default_queue_policy"
+            " { timeout_action: DELAY default_timeout_microseconds: 5 } }",
+            "can not have DELAY as timeout action when 'preserve_ordering' is true for m",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_refused_and_told_what_to_write(text, message):

@@ -31,12 +31,17 @@ TYPES = {
 _MODELS = ["add_sub_fp32", "add_sub_int32", "strings", "classifier", "nobatch", "dynamic", "scalar"]
 _SLOW = IDENTITY_CONFIG + 'parameters { key: "execute_delay_ms" value { string_value: "300" } }'
 
+_PRIORITIES = _SLOW.replace("max_batch_size: 8", "max_batch_size: 1") + (
+    "dynamic_batching { priority_levels: 3 default_priority_level: 2 }"
+)
+
 
 @pytest.fixture(scope="package")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("models")
     write_repository(directory, [*_MODELS, *(f"identity_{name}" for name in TYPES.values())])
     write_model(directory, "slow", _SLOW)
+    write_model(directory, "priorities", _PRIORITIES)
     write_model(directory, "echo")
     return directory
 

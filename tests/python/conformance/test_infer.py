@@ -4,11 +4,14 @@ request.
 
 import gzip
 import json
+import queue
+import time
 import urllib.error
 import urllib.request
 
 import numpy as np
 import pytest
+import tritonclient.grpc as grpcclient
 import tritonclient.http as httpclient
 from tritonclient.utils import InferenceServerException
 
@@ -236,3 +239,24 @@ def test_a_client_timeout_ends_the_request_and_not_the_server(grpc):
         grpc.infer("slow", [tensor], client_timeout=0.05)
     assert grpc.is_server_live()
     assert grpc.infer("slow", [tensor], client_timeout=30.0).as_numpy("OUTPUT0").shape == (1, 2)
+
+
+def test_urgent_requests_overtake(grpc):
+    """Behind a running request, level 1 is answered before level 3 that came earlier."""
+    tensor = grpcclient.InferInput("INPUT0", [1, 2], "FP32")
+    tensor.set_data_from_numpy(np.zeros((1, 2), np.float32))
+    answers: queue.Queue[str] = queue.Queue()
+
+    def send(name: str, priority: int) -> None:
+        def answered(result, error):
+            answers.put(name if error is None else str(error))
+
+        grpc.async_infer("priorities", [tensor], answered, priority=priority)
+
+    send("first", 2)
+    time.sleep(0.05)
+    send("low", 3)
+    time.sleep(0.05)
+    send("default", 0)
+    send("high", 1)
+    assert [answers.get(timeout=30) for _ in range(4)] == ["first", "high", "default", "low"]
