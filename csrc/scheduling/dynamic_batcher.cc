@@ -73,7 +73,7 @@ void DynamicBatcher::Stop() {
 }
 
 void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
-  if (!CountIn(*request)) {
+  if (!BeginWaiting(*request)) {
     request->Fail(Status::Unavailable("Exceeds maximum queue size"), FailureReason::kRejected);
     return;
   }
@@ -84,7 +84,7 @@ void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
   if (!lend) work_.NotifyOne();
 }
 
-bool DynamicBatcher::CountIn(const InferRequest& request) {
+bool DynamicBatcher::BeginWaiting(const InferRequest& request) {
   const std::uint32_t level = queue_.LevelOf(request);
   const std::uint64_t limit = queue_.policy(level).max_queue_size;
   if (limit != 0 && level_pending_[level].fetch_add(1, std::memory_order_relaxed) >= limit) {
@@ -95,7 +95,7 @@ bool DynamicBatcher::CountIn(const InferRequest& request) {
   return true;
 }
 
-void DynamicBatcher::CountOut(const InferRequest& request) {
+void DynamicBatcher::EndWaiting(const InferRequest& request) {
   const std::uint32_t level = queue_.LevelOf(request);
   if (queue_.policy(level).max_queue_size != 0)
     level_pending_[level].fetch_sub(1, std::memory_order_relaxed);
@@ -208,7 +208,7 @@ void DynamicBatcher::DropCancelledHeadLocked(Dropped* dropped) {
 void DynamicBatcher::FillSlotLocked(std::size_t request_count, BatchSlot* slot) {
   for (std::size_t i = 0; i < request_count; ++i) {
     slot->requests().push_back(queue_.Remove(queue_.front()));
-    CountOut(*slot->requests().back());
+    EndWaiting(*slot->requests().back());
   }
   slot->set_ticket(next_ticket_++);
 }
@@ -240,7 +240,7 @@ void DynamicBatcher::Complete(Dropped* dropped) {
   const auto fail = [this](const std::vector<RequestPtr>& requests, const Status& status,
                            FailureReason reason) {
     for (const RequestPtr& request : requests) {
-      CountOut(*request);
+      EndWaiting(*request);
       request->Fail(status, reason);
     }
   };

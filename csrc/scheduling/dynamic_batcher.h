@@ -99,8 +99,8 @@ class DynamicBatcher final : public Scheduler,
   void OnTimer();
   void Complete(Dropped* dropped);
   // Counts the request as waiting. False when its level is full.
-  bool CountIn(const InferRequest& request);
-  void CountOut(const InferRequest& request);
+  bool BeginWaiting(const InferRequest& request);
+  void EndWaiting(const InferRequest& request);
   void ReleaseSlot(BatchSlot* slot, bool lent);
   void RecordCost(std::int64_t execute_ns);
 
