@@ -64,13 +64,18 @@ std::int64_t TimeoutNs(double seconds) {
   return seconds < 0 ? -1 : static_cast<std::int64_t>(std::llround(seconds * 1e9));
 }
 
+// None: no rate limiter.
+using RateLimitResources = std::map<std::string, std::uint32_t>;
+
 std::shared_ptr<Engine> CreateEngine(std::uint64_t max_inflight_bytes,
-                                     std::uint32_t delay_scheduler_requests,
-                                     bool counter_latencies) {
+                                     std::uint32_t delay_scheduler_requests, bool counter_latencies,
+                                     std::optional<RateLimitResources> rate_limit_resources) {
   EngineOptions options;
   options.max_inflight_bytes = max_inflight_bytes;
   options.delay_scheduler_requests = delay_scheduler_requests;
   options.metrics_counter_latencies = counter_latencies;
+  options.rate_limit = rate_limit_resources.has_value();
+  if (rate_limit_resources) options.rate_limit_resources = std::move(*rate_limit_resources);
   auto engine = ValueOrThrow(Engine::Create(options));
   // The destructor drains, and what it waits for may itself need the GIL.
   return {engine.release(), [](Engine* pointer) {
@@ -211,7 +216,8 @@ void BindEngine(py::module_& module) {
       .def("release", &ModelHandle::Release);
   EngineClass engine(module, "Engine");
   engine.def(py::init(&CreateEngine), py::arg("max_inflight_bytes") = 0,
-             py::arg("delay_scheduler_requests") = 0, py::arg("counter_latencies") = true);
+             py::arg("delay_scheduler_requests") = 0, py::arg("counter_latencies") = true,
+             py::arg("rate_limit_resources") = py::none());
   BindModels(engine);
   BindServerState(engine);
   BindInference(module, engine);

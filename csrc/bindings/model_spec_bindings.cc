@@ -95,6 +95,12 @@ std::vector<InstanceGroupSpec> ReadInstanceGroups(const py::dict& values) {
     InstanceGroupSpec group;
     Read(group_values, "name", &group.name);
     Read(group_values, "count", &group.count);
+    Read(group_values, "passive", &group.passive);
+    Read(group_values, "rate_limiter_priority", &group.rate_limiter_priority);
+    for (const py::handle entry : group_values.attr("get")("resources", py::tuple())) {
+      const auto [name, global, count] = entry.cast<std::tuple<std::string, bool, std::uint32_t>>();
+      group.resources.push_back({name, global, count});
+    }
     groups.push_back(std::move(group));
   }
   return groups;

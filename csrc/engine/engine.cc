@@ -22,7 +22,8 @@ struct Engine::Impl {
         timer(engine_clock),
         budget(std::make_shared<InflightBudget>(engine_options.max_inflight_bytes != 0
                                                     ? engine_options.max_inflight_bytes
-                                                    : DefaultInflightBytes())) {}
+                                                    : DefaultInflightBytes())),
+        rate_limiter(engine_options.rate_limit_resources) {}
 
   // Null when there is none of that name.
   Backend* FindBackend(std::string_view name) {
@@ -37,6 +38,7 @@ struct Engine::Impl {
   std::map<std::string, std::unique_ptr<Backend>, std::less<>> backends GUARDED_BY(backends_mutex);
   DeadlineTimer timer;
   const std::shared_ptr<InflightBudget> budget;
+  RateLimiter rate_limiter;  // outlives the models
   ModelRegistry registry;
   std::atomic<bool> ready{false};
   std::atomic<bool> accepting{true};
@@ -104,6 +106,7 @@ Result<LoadedModelPtr> Engine::LoadModel(std::shared_ptr<const ModelSpec> spec) 
   environment.clock = &impl_->clock;
   environment.timer = &impl_->timer;
   environment.budget = impl_->budget;
+  environment.rate_limiter = impl_->options.rate_limit ? &impl_->rate_limiter : nullptr;
   environment.hold_until_queued = impl_->options.delay_scheduler_requests;
   return LoadedModel::Create(std::move(spec), backend, environment);
 }

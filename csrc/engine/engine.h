@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -28,6 +29,9 @@ struct EngineOptions {
   // Test aid.
   std::uint32_t delay_scheduler_requests = 0;
   bool metrics_counter_latencies = true;  // --metrics-config
+  // --rate-limit=execution_count, and --rate-limit-resource by lower-case name.
+  bool rate_limit = false;
+  std::map<std::string, std::uint32_t> rate_limit_resources;
 };
 
 // A thread that lends itself: between Submit and Run it holds the cheap work that the thread itself

@@ -36,15 +36,29 @@ Status LoadedModel::Start(Backend* backend, const Environment& environment) {
   options.statistics = statistics_;
   options.hold_until_queued = environment.hold_until_queued;
   std::vector<InstanceGroupSpec> groups = spec_->instance_groups;
-  if (groups.empty()) groups.push_back({spec_->name, 1});
+  if (groups.empty()) groups.emplace_back().name = spec_->name;
   for (const InstanceGroupSpec& group : groups) {
-    for (int i = 0; i < group.count; ++i) {
-      const std::string name = group.name + "_" + std::to_string(i);
-      FASTSERVE_ASSIGN_OR_RETURN(auto instance, backend_model->CreateInstance(name));
-      options.instances.push_back(std::move(instance));
-    }
+    FASTSERVE_RETURN_IF_ERROR(CreateInstances(group, environment.rate_limiter, &options));
   }
   scheduler_ = DynamicBatcher::Create(std::move(options));
+  return Status::Ok();
+}
+
+Status LoadedModel::CreateInstances(const InstanceGroupSpec& group, RateLimiter* rate_limiter,
+                                    DynamicBatcher::Options* options) {
+  for (int i = 0; i < group.count; ++i) {
+    const std::string name = group.name + "_" + std::to_string(i);
+    FASTSERVE_ASSIGN_OR_RETURN(auto instance, options->backend_model->CreateInstance(name));
+    if (group.passive) {
+      passive_instances_.push_back(std::move(instance));
+      continue;
+    }
+    for (int j = 0; rate_limiter != nullptr && j < instance->depth(); ++j) {
+      FASTSERVE_ASSIGN_OR_RETURN(auto claim, rate_limiter->Register(group));
+      options->claims.push_back(std::move(claim));
+    }
+    options->instances.push_back(std::move(instance));
+  }
   return Status::Ok();
 }
 

@@ -10,7 +10,9 @@
 #include "engine/inflight_budget.h"
 #include "inference/model_spec.h"
 #include "inference/request.h"
+#include "scheduling/dynamic_batcher.h"
 #include "scheduling/model_statistics.h"
+#include "scheduling/rate_limiter.h"
 #include "scheduling/scheduler.h"
 
 namespace fastserve {
@@ -25,6 +27,7 @@ class LoadedModel final : public CompletionListener,
     DeadlineTimer* timer = nullptr;
     std::shared_ptr<InflightBudget> budget;
     std::uint32_t hold_until_queued = 0;
+    RateLimiter* rate_limiter = nullptr;  // null: no limits
   };
 
   // Loads the model and starts its instances. Blocks. Errors: the backend's.
@@ -50,6 +53,8 @@ class LoadedModel final : public CompletionListener,
  private:
   LoadedModel(std::shared_ptr<const ModelSpec> spec, const Environment& environment);
   Status Start(Backend* backend, const Environment& environment);
+  Status CreateInstances(const InstanceGroupSpec& group, RateLimiter* rate_limiter,
+                         DynamicBatcher::Options* options);
 
   const std::shared_ptr<const ModelSpec> spec_;
   const Clock& clock_;
@@ -57,6 +62,7 @@ class LoadedModel final : public CompletionListener,
   const std::shared_ptr<ModelStatistics> statistics_;
   InflightCounter inflight_;
   std::atomic<double> load_seconds_{0.0};
+  std::vector<std::unique_ptr<BackendInstance>> passive_instances_;
   std::shared_ptr<Scheduler> scheduler_;
 };
 

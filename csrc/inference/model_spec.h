@@ -48,9 +48,19 @@ struct DynamicBatchingSpec {
   std::map<std::uint32_t, QueuePolicySpec> priority_queue_policy;
 };
 
+// What one execution of an instance needs of a resource (rate limiter).
+struct ResourceSpec {
+  std::string name;
+  bool global = false;  // shared by all devices
+  std::uint32_t count = 0;
+};
+
 struct InstanceGroupSpec {
   std::string name;
   int count = 1;
+  bool passive = false;  // loaded, never given requests
+  std::vector<ResourceSpec> resources;
+  std::uint32_t rate_limiter_priority = 1;  // 2 gets half of the turns of 1
 };
 
 struct ModelSpec {

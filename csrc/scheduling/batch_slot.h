@@ -10,13 +10,17 @@
 namespace fastserve {
 
 class DynamicBatcher;
+class ResourceClaim;  // rate_limiter.h
 
 // Owned by its DynamicBatcher; used by the thread that took it from the idle slots until Run hands
 // it back (a backend of depth 2 hands it back from its own thread).
 class BatchSlot final : public ExecutionObserver {
  public:
-  BatchSlot(DynamicBatcher* batcher, BackendInstance* instance)
-      : batcher_(*batcher), instance_(*instance) {}
+  // `claim` may be null: no limits.
+  BatchSlot(DynamicBatcher* batcher, BackendInstance* instance, ResourceClaim* claim)
+      : batcher_(*batcher), instance_(*instance), claim_(claim) {}
+
+  ResourceClaim* claim() const { return claim_; }
 
   std::vector<RequestPtr>& requests() { return execution_.requests; }
   // The batch's place in the order of formation.
@@ -32,6 +36,7 @@ class BatchSlot final : public ExecutionObserver {
 
   DynamicBatcher& batcher_;
   BackendInstance& instance_;
+  ResourceClaim* const claim_;
   Execution execution_;
   bool lent_ = false;
   std::uint64_t ticket_ = 0;

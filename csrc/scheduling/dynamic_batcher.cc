@@ -39,16 +39,19 @@ DynamicBatcher::DynamicBatcher(Options options)
       order_(spec_->dynamic_batching.preserve_ordering ? std::make_unique<ResponseOrder>()
                                                        : nullptr),
       backend_model_(std::move(options.backend_model)),
-      instances_(std::move(options.instances)) {}
+      instances_(std::move(options.instances)),
+      claims_(std::move(options.claims)) {}
 
 DynamicBatcher::~DynamicBatcher() = default;
 
 void DynamicBatcher::Start() {
   for (const auto& instance : instances_) {
     for (int i = 0; i < instance->depth(); ++i) {
-      slots_.push_back(std::make_unique<BatchSlot>(this, instance.get()));
+      ResourceClaim* const claim = claims_.empty() ? nullptr : claims_[slots_.size()].get();
+      slots_.push_back(std::make_unique<BatchSlot>(this, instance.get(), claim));
     }
   }
+  for (const auto& claim : claims_) claim->set_on_reserved([this] { work_.NotifyOne(); });
   {
     const MutexLock lock(mutex_);
     for (const auto& slot : slots_) idle_slots_.push_back(slot.get());
@@ -68,6 +71,7 @@ void DynamicBatcher::Stop() {
     DrainRingLocked();
     while (InferRequest* request = queue_.front())
       dropped.stopped.push_back(queue_.Remove(request));
+    WithdrawClaimsLocked();
   }
   Complete(&dropped);
 }
@@ -177,8 +181,11 @@ BatchSlot* DynamicBatcher::TryFormLocked(Dropped* dropped) {
   queue_.Expire(now_ns, &dropped->timed_out);
   DropCancelledHeadLocked(dropped);
   if (queue_.next_deadline_ns() != 0) ArmTimerLocked(queue_.next_deadline_ns());
-  if (queue_.empty() || idle_slots_.empty() || stopping_.load(std::memory_order_relaxed))
+  if (queue_.empty() || stopping_.load(std::memory_order_relaxed)) {
+    WithdrawClaimsLocked();
     return nullptr;
+  }
+  if (idle_slots_.empty()) return nullptr;
   if (hold_until_queued_ != 0) {
     if (pending_requests() < hold_until_queued_) return nullptr;
     hold_until_queued_ = 0;
@@ -188,10 +195,25 @@ BatchSlot* DynamicBatcher::TryFormLocked(Dropped* dropped) {
     ArmTimerLocked(choice.ready_at_ns);
     return nullptr;
   }
-  BatchSlot* slot = idle_slots_.back();
-  idle_slots_.pop_back();
-  FillSlotLocked(choice.request_count, slot);
+  BatchSlot* slot = TakeIdleSlotLocked();
+  if (slot != nullptr) FillSlotLocked(choice.request_count, slot);
   return slot;
+}
+
+BatchSlot* DynamicBatcher::TakeIdleSlotLocked() {
+  for (auto slot = idle_slots_.rbegin(); slot != idle_slots_.rend(); ++slot) {
+    if ((*slot)->claim() != nullptr && !(*slot)->claim()->TryTake()) continue;
+    BatchSlot* const taken = *slot;
+    idle_slots_.erase(std::next(slot).base());
+    return taken;
+  }
+  return nullptr;
+}
+
+// Without work an idle slot keeps no place in line.
+void DynamicBatcher::WithdrawClaimsLocked() {
+  if (claims_.empty()) return;
+  for (BatchSlot* slot : idle_slots_) slot->claim()->Withdraw();
 }
 
 void DynamicBatcher::DrainRingLocked() {
@@ -266,6 +288,7 @@ void DynamicBatcher::OnCancel(const RequestPtr& request) {
 void DynamicBatcher::ReleaseSlot(BatchSlot* slot, bool lent) {
   {
     const MutexLock lock(mutex_);
+    if (slot->claim() != nullptr) slot->claim()->GiveBack();
     idle_slots_.push_back(slot);
   }
   // A lending thread forms the next batch itself, or wakes a worker when it ends (RunLent).

@@ -26,6 +26,7 @@
 #include "scheduling/batch_policy.h"
 #include "scheduling/model_statistics.h"
 #include "scheduling/policy_queue.h"
+#include "scheduling/rate_limiter.h"
 #include "scheduling/response_order.h"
 #include "scheduling/scheduler.h"
 
@@ -44,6 +45,8 @@ class DynamicBatcher final : public Scheduler,
     std::shared_ptr<const ModelSpec> spec;
     std::shared_ptr<BackendModel> backend_model;  // outlives the instances
     std::vector<std::unique_ptr<BackendInstance>> instances;
+    // One for each execution that the instances can have at once, in their order; empty: no limits.
+    std::vector<std::unique_ptr<ResourceClaim>> claims;
     const Clock* clock = nullptr;
     DeadlineTimer* timer = nullptr;
     std::shared_ptr<ModelStatistics> statistics;
@@ -89,6 +92,9 @@ class DynamicBatcher final : public Scheduler,
   // what helps).
   BatchSlot* TryForm();
   BatchSlot* TryFormLocked(Dropped* dropped) REQUIRES(mutex_);
+  // Null when none is idle and may execute now.
+  BatchSlot* TakeIdleSlotLocked() REQUIRES(mutex_);
+  void WithdrawClaimsLocked() REQUIRES(mutex_);
   // Puts the request into the ring, or, when the ring is full or the request has a timeout to arm,
   // into the queue itself.
   void Append(RequestPtr request) EXCLUDES(mutex_);
@@ -130,6 +136,7 @@ class DynamicBatcher final : public Scheduler,
   const std::shared_ptr<BackendModel> backend_model_;  // before the instances: destroyed after them
   std::vector<std::unique_ptr<BackendInstance>> instances_;
   std::vector<std::unique_ptr<BatchSlot>> slots_;
+  std::vector<std::unique_ptr<ResourceClaim>> claims_;
   Mutex forming_role_;  // held by the one worker that waits for work
   std::vector<WorkerThread> workers_;
 };

@@ -95,6 +95,10 @@ class Engine:
         max_inflight_bytes: typing.SupportsInt | typing.SupportsIndex = 0,
         delay_scheduler_requests: typing.SupportsInt | typing.SupportsIndex = 0,
         counter_latencies: bool = True,
+        rate_limit_resources: collections.abc.Mapping[
+            str, typing.SupportsInt | typing.SupportsIndex
+        ]
+        | None = None,
     ) -> None: ...
     def drain(
         self, model: ModelHandle, timeout_s: typing.SupportsFloat | typing.SupportsIndex = -1.0

@@ -257,17 +257,15 @@ class Options:
     rate_limit: str = flag(
         "off",
         _RATE,
-        "Rate limiter.",
+        "Whether executions wait for the resources that instance groups name (execution_count).",
         choices=("off", "execution_count"),
         aliases=("rate-limiter",),
-        unsupported_values={"execution_count": LATER},
     )
     rate_limit_resource: list[str] = flag(
         [],
         _RATE,
-        "Resources of the rate limiter.",
+        "How many of a resource there are. Without it: what the most demanding instance needs.",
         aliases=("rate-limiter-resource",),
-        unsupported=LATER,
         metavar="<name>:<count>[:<device>]",
     )
 

@@ -31,6 +31,11 @@ def normalize_config(config: ModelConfig) -> list[str]:
 def _normalize_groups(config: ModelConfig) -> list[str]:
     if not config.instance_group:
         config.instance_group.add(name=config.name)
+    if config.HasField("rate_limiter"):
+        for group in config.instance_group:
+            if not group.HasField("rate_limiter"):
+                group.rate_limiter.CopyFrom(config.rate_limiter)
+        config.ClearField("rate_limiter")
     for index, group in enumerate(config.instance_group):
         group.name = group.name or f"{config.name}_{index}"
         if group.kind == KIND_AUTO:

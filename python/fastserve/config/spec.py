@@ -27,9 +27,7 @@ def model_spec(
             _tensor(tensor) | {"labels": _labels(config, tensor, model_directory)}
             for tensor in config.output
         ],
-        "instance_groups": [
-            {"name": group.name, "count": group.count} for group in config.instance_group
-        ],
+        "instance_groups": [_instance_group(group) for group in config.instance_group],
         "decoupled": config.model_transaction_policy.decoupled,
         "metric_tags": dict(config.metric_tags),
     }
@@ -97,6 +95,19 @@ def _labels(config: ModelConfig, tensor: Any, model_directory: Path) -> list[str
             f"cannot read the label_filename of output '{tensor.name}' of model '{config.name}': "
             f"{error}"
         ) from None
+
+
+def _instance_group(group: Any) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        "count": group.count,
+        "passive": group.passive,
+        "resources": [
+            (need.name, getattr(need, "global"), need.count)
+            for need in group.rate_limiter.resources
+        ],
+        "rate_limiter_priority": group.rate_limiter.priority or 1,
+    }
 
 
 def _queue_policy(policy: Any) -> dict[str, Any]:

@@ -45,7 +45,6 @@ def _unoffered(config: ModelConfig) -> Iterator[str]:
         ("model_operations.op_library_filename", config.model_operations.op_library_filename),
         ("runtime", config.runtime),
         ("input.allow_ragged_batch", any(tensor.allow_ragged_batch for tensor in config.input)),
-        ("instance_group.passive", any(group.passive for group in config.instance_group)),
     ]
     yield from (name for name, is_set in flags if is_set)
 

@@ -13,6 +13,7 @@ from fastserve import _core
 from fastserve.config.resolve import ConfigSettings
 from fastserve.control.lifecycle import Lifecycle
 from fastserve.control.plane import ControlPlane, ControlSettings
+from fastserve.control.rate_limit import rate_limit_resources
 from fastserve.control.repository import ModelRepository
 from fastserve.errors import FastserveError, InvalidArgumentError
 from fastserve.options import Options, backend_settings, counter_latencies
@@ -119,7 +120,10 @@ def build_core(options: Options) -> ServingCore:
     """
     repository = ModelRepository(options.model_repository)
     engine = _core.Engine(
-        options.max_inflight_bytes, delay_scheduler_requests(), counter_latencies(options)
+        options.max_inflight_bytes,
+        delay_scheduler_requests(),
+        counter_latencies(options),
+        rate_limit_resources(options),
     )
     settings = backend_settings(options)
     config_settings = ConfigSettings(

@@ -16,10 +16,14 @@ OURS = _file_of(schema.load_pool().FindFileByName("model_config.proto"))
 THEIRS = _file_of(model_config_pb2.DESCRIPTOR)
 
 
+OWN_FIELDS = 1000  # numbers from here on are ours
+
+
 def _fields(message) -> dict:
     return {
         field.name: (field.number, field.type, field.label, field.type_name, field.default_value)
         for field in message.field
+        if field.number < OWN_FIELDS
     }
 
 

@@ -38,7 +38,6 @@ def test_a_plain_configuration_is_valid_without_a_warning():
         ("batch_output { }", "batch_output"),
         ("model_repository_agents { agents { name: 'a' } }", "model_repository_agents"),
         ("model_operations { op_library_filename: 'a.so' }", "op_library_filename"),
-        ("instance_group { passive: true }", "passive"),
         ("runtime: 'x.so'", "runtime"),
         (
             "input { name: 'Z' data_type: TYPE_FP32 dims: 4 allow_ragged_batch: true }",

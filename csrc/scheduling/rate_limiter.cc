@@ -1,0 +1,159 @@
+#include "scheduling/rate_limiter.h"
+
+#include <algorithm>
+#include <cctype>
+#include <set>
+
+namespace fastserve {
+
+namespace {
+
+std::string LowerCase(const std::string& text) {
+  std::string lower = text;
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return lower;
+}
+
+// Host instances are on device 0.
+constexpr char kGlobalPrefix[] = "global/";
+constexpr char kDevicePrefix[] = "0/";
+
+std::string KeyOf(const ResourceSpec& resource, bool global) {
+  return (global ? kGlobalPrefix : kDevicePrefix) + LowerCase(resource.name);
+}
+
+}  // namespace
+
+ResourceClaim::~ResourceClaim() { limiter_.Unregister(this); }
+
+bool ResourceClaim::TryTake() {
+  const MutexLock lock(limiter_.mutex_);
+  if (state_ == State::kIdle) {
+    state_ = State::kWaiting;
+    // Who was away does not catch up on what it missed.
+    start_tag_ = std::max(start_tag_, limiter_.virtual_time_);
+    limiter_.ServeLineLocked(this);
+  }
+  if (state_ != State::kReserved) return false;
+  state_ = State::kHeld;
+  return true;
+}
+
+void ResourceClaim::GiveBack() {
+  const MutexLock lock(limiter_.mutex_);
+  if (state_ != State::kHeld) return;
+  state_ = State::kIdle;
+  limiter_.ReturnLocked(*this);
+  limiter_.ServeLineLocked(nullptr);
+}
+
+void ResourceClaim::Withdraw() {
+  const MutexLock lock(limiter_.mutex_);
+  if (state_ != State::kWaiting && state_ != State::kReserved) return;
+  if (state_ == State::kReserved) limiter_.ReturnLocked(*this);
+  state_ = State::kIdle;
+  limiter_.ServeLineLocked(nullptr);
+}
+
+Status RateLimiter::CheckLocked(const InstanceGroupSpec& group) {
+  std::set<std::string> names;
+  for (const ResourceSpec& resource : group.resources) {
+    if (!names.insert(LowerCase(resource.name)).second) {
+      return Status::InvalidArgument("Resource \"" + resource.name +
+                                     "\" is listed twice in an instance group");
+    }
+    if (resources_.contains(KeyOf(resource, !resource.global))) {
+      return Status::InvalidArgument(
+          "Resource \"" + resource.name +
+          "\" is present as both global and device-specific resource in the model configuration");
+    }
+    const auto given = counts_.find(LowerCase(resource.name));
+    if (given != counts_.end() && given->second < resource.count) {
+      return Status::InvalidArgument(
+          "Resource count for \"" + resource.name + "\" is limited to " +
+          std::to_string(given->second) +
+          " which will prevent scheduling of one or more model instances, the minimum required "
+          "count is " +
+          std::to_string(resource.count));
+    }
+  }
+  return Status::Ok();
+}
+
+Result<std::unique_ptr<ResourceClaim>> RateLimiter::Register(const InstanceGroupSpec& group) {
+  std::unique_ptr<ResourceClaim> claim;
+  const MutexLock lock(mutex_);
+  FASTSERVE_RETURN_IF_ERROR(CheckLocked(group));
+  claim.reset(new ResourceClaim(this));
+  claim->priority_ = std::max<std::uint64_t>(group.rate_limiter_priority, 1);
+  claim->start_tag_ = virtual_time_;
+  for (const ResourceSpec& resource : group.resources)
+    claim->needs_.push_back({KeyOf(resource, resource.global), resource.count});
+  claims_.push_back(claim.get());
+  ResizeLocked();
+  return claim;
+}
+
+void RateLimiter::Unregister(ResourceClaim* claim) {
+  const MutexLock lock(mutex_);
+  const bool takes = claim->state_ == ResourceClaim::State::kReserved ||
+                     claim->state_ == ResourceClaim::State::kHeld;
+  if (takes) ReturnLocked(*claim);
+  std::erase(claims_, claim);
+  ResizeLocked();
+  ServeLineLocked(nullptr);
+}
+
+// A resource lives while an instance names it or uses it.
+void RateLimiter::ResizeLocked() {
+  for (auto& [key, resource] : resources_) resource.total = 0;
+  for (const ResourceClaim* claim : claims_) {
+    for (const ResourceClaim::Need& need : claim->needs_) {
+      const auto given = counts_.find(need.key.substr(need.key.find('/') + 1));
+      Resource& resource = resources_[need.key];
+      resource.total =
+          given != counts_.end() ? given->second : std::max(resource.total, need.count);
+    }
+  }
+  std::erase_if(resources_, [this](const auto& entry) {
+    const bool named = std::ranges::any_of(claims_, [&](const ResourceClaim* claim) {
+      return std::ranges::find(claim->needs_, entry.first, &ResourceClaim::Need::key) !=
+             claim->needs_.end();
+    });
+    return !named && entry.second.used == 0;
+  });
+}
+
+bool RateLimiter::FitsLocked(const ResourceClaim& claim) {
+  return std::ranges::all_of(
+      claim.needs_, [this](const ResourceClaim::Need& need) NO_THREAD_SAFETY_ANALYSIS {
+        const Resource& resource = resources_[need.key];
+        return resource.used <= resource.total && need.count <= resource.total - resource.used;
+      });
+}
+
+void RateLimiter::ReturnLocked(const ResourceClaim& claim) {
+  for (const ResourceClaim::Need& need : claim.needs_) resources_[need.key].used -= need.count;
+}
+
+ResourceClaim* RateLimiter::FirstInLineLocked() {
+  ResourceClaim* first = nullptr;
+  for (ResourceClaim* claim : claims_) {
+    if (claim->state_ != ResourceClaim::State::kWaiting) continue;
+    if (first == nullptr || claim->start_tag_ < first->start_tag_) first = claim;
+  }
+  return first;
+}
+
+void RateLimiter::ServeLineLocked(const ResourceClaim* asking) {
+  while (ResourceClaim* first = FirstInLineLocked()) {
+    if (!FitsLocked(*first)) return;
+    for (const ResourceClaim::Need& need : first->needs_) resources_[need.key].used += need.count;
+    first->state_ = ResourceClaim::State::kReserved;
+    virtual_time_ = std::max(virtual_time_, first->start_tag_);
+    first->start_tag_ += first->priority_;
+    if (first != asking && first->on_reserved_) first->on_reserved_();
+  }
+}
+
+}  // namespace fastserve
