@@ -106,6 +106,37 @@ std::vector<InstanceGroupSpec> ReadInstanceGroups(const py::dict& values) {
   return groups;
 }
 
+WarmupInputSpec ReadWarmupInput(const py::dict& values) {
+  TensorSpec tensor = ReadTensor(values);
+  WarmupInputSpec input;
+  input.name = std::move(tensor.name);
+  input.type = tensor.type;
+  input.dims = std::move(tensor.dims);
+  Read(values, "path", &input.path);
+  bool random = false;
+  Read(values, "random", &random);
+  if (!input.path.empty()) {
+    input.source = WarmupInputSpec::Source::kFile;
+  } else if (random) {
+    input.source = WarmupInputSpec::Source::kRandom;
+  }
+  return input;
+}
+
+std::vector<WarmupSpec> ReadWarmup(const py::dict& values) {
+  std::vector<WarmupSpec> samples;
+  for (const py::handle item : values.attr("get")("warmup", py::tuple())) {
+    const auto sample_values = item.cast<py::dict>();
+    WarmupSpec& sample = samples.emplace_back();
+    Read(sample_values, "name", &sample.name);
+    Read(sample_values, "batch_size", &sample.batch_size);
+    Read(sample_values, "count", &sample.count);
+    for (const py::handle input : sample_values["inputs"])
+      sample.inputs.push_back(ReadWarmupInput(input.cast<py::dict>()));
+  }
+  return samples;
+}
+
 py::list TensorsToList(const std::vector<TensorSignature>& tensors) {
   py::list result;
   for (const TensorSignature& tensor : tensors) {
@@ -135,6 +166,7 @@ std::shared_ptr<const ModelSpec> ModelSpecFromDict(const py::dict& values) {
     spec->dynamic_batching = ReadDynamicBatching(values["dynamic_batching"].cast<py::dict>());
   }
   spec->instance_groups = ReadInstanceGroups(values);
+  spec->warmup = ReadWarmup(values);
   Read(values, "decoupled", &spec->decoupled);
   Read(values, "parameters", &spec->parameters);
   Read(values, "backend_config", &spec->backend_config);

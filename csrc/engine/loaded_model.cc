@@ -4,6 +4,7 @@
 
 #include "inference/validation.h"
 #include "scheduling/dynamic_batcher.h"
+#include "scheduling/warm_up.h"
 
 namespace fastserve {
 
@@ -49,6 +50,7 @@ Status LoadedModel::CreateInstances(const InstanceGroupSpec& group, RateLimiter*
   for (int i = 0; i < group.count; ++i) {
     const std::string name = group.name + "_" + std::to_string(i);
     FASTSERVE_ASSIGN_OR_RETURN(auto instance, options->backend_model->CreateInstance(name));
+    FASTSERVE_RETURN_IF_ERROR(WarmUp(*spec_, instance.get()));
     if (group.passive) {
       passive_instances_.push_back(std::move(instance));
       continue;

@@ -63,6 +63,24 @@ struct InstanceGroupSpec {
   std::uint32_t rate_limiter_priority = 1;  // 2 gets half of the turns of 1
 };
 
+// One input of a warm-up sample, one row of it.
+struct WarmupInputSpec {
+  enum class Source : std::uint8_t { kZero, kRandom, kFile };
+  std::string name;
+  DataType type = DataType::kInvalid;
+  Shape dims;  // without the batch dimension
+  Source source = Source::kZero;
+  std::string path;  // kFile: the row's bytes
+};
+
+// Triton's ModelWarmup.
+struct WarmupSpec {
+  std::string name;
+  std::int64_t batch_size = 1;  // the row is repeated so often
+  std::uint32_t count = 1;      // executions on each instance
+  std::vector<WarmupInputSpec> inputs;
+};
+
 struct ModelSpec {
   std::string name;
   std::int64_t version = 1;
@@ -74,6 +92,7 @@ struct ModelSpec {
   std::vector<TensorSpec> outputs;
   DynamicBatchingSpec dynamic_batching;
   std::vector<InstanceGroupSpec> instance_groups;
+  std::vector<WarmupSpec> warmup;
   bool decoupled = false;
   // config `parameters`, string values.
   std::map<std::string, std::string> parameters;

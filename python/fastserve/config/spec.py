@@ -27,6 +27,7 @@ def model_spec(
             _tensor(tensor) | {"labels": _labels(config, tensor, model_directory)}
             for tensor in config.output
         ],
+        "warmup": [_warmup(sample, model_directory) for sample in config.model_warmup],
         "instance_groups": [_instance_group(group) for group in config.instance_group],
         "decoupled": config.model_transaction_policy.decoupled,
         "metric_tags": dict(config.metric_tags),
@@ -108,6 +109,33 @@ def _instance_group(group: Any) -> dict[str, Any]:
         ],
         "rate_limiter_priority": group.rate_limiter.priority or 1,
     }
+
+
+def _warmup(sample: Any, model_directory: Path) -> dict[str, Any]:
+    return {
+        "name": sample.name,
+        "batch_size": max(sample.batch_size, 1),
+        "count": max(sample.count, 1),
+        "inputs": [
+            {
+                "name": name,
+                "type": protocol_type(tensor.data_type),
+                "dims": list(tensor.dims),
+                "random": tensor.random_data,
+                "path": _warmup_file(tensor.input_data_file, model_directory),
+            }
+            for name, tensor in sorted(sample.inputs.items())
+        ],
+    }
+
+
+def _warmup_file(name: str, model_directory: Path) -> str:
+    if not name:
+        return ""
+    path = inside_directory(model_directory / "warmup", name, "model_warmup input_data_file")
+    if not path.is_file():
+        raise InvalidArgumentError(f"model_warmup input_data_file '{name}': there is no {path}")
+    return str(path)
 
 
 def _queue_policy(policy: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastserve.config.normalize import KIND_CPU
 from fastserve.config.parse import ModelConfig
+from fastserve.config.warmup import validate_warmup
 from fastserve.errors import InvalidArgumentError, UnsupportedError
 
 # Beyond any real use; each level costs the queue a few bytes and a look.
@@ -28,6 +29,7 @@ def validate_config(config: ModelConfig) -> list[str]:
     _validate_tensors(config, config.output, "output")
     _validate_batching(config)
     _validate_groups(config)
+    validate_warmup(config)
     hints = list(_hints(config))
     return [f"{', '.join(hints)} of model '{config.name}' has no effect here"] if hints else []
 
@@ -72,7 +74,6 @@ def _hints(config: ModelConfig) -> Iterator[str]:
             optimization.gather_kernel_buffer_threshold,
         ),
         ("optimization.eager_batching", optimization.eager_batching),
-        ("model_warmup", config.model_warmup),
         ("model_metrics", config.HasField("model_metrics")),
         ("cc_model_filenames", config.cc_model_filenames),
         ("instance_group.host_policy", any(group.host_policy for group in config.instance_group)),

@@ -57,7 +57,6 @@ def test_a_field_that_changes_answers_is_refused_by_name_while_not_offered(text,
         ("optimization { input_pinned_memory { enable: false } }", "pinned memory"),
         ("optimization { eager_batching: true }", "eager_batching"),
         ("optimization { priority: PRIORITY_MAX }", "optimization.priority"),
-        ("model_warmup { name: 'w' batch_size: 1 }", "model_warmup"),
         ("instance_group { kind: KIND_CPU host_policy: 'p' }", "host_policy"),
     ],
 )
@@ -98,6 +97,28 @@ def test_a_performance_hint_earns_one_warning(text, field):
             "has kind KIND_CPU but specifies one or more GPUs",
         ),
         ("instance_group { kind: KIND_CPU profile: '1' }", "only supported for TensorRT"),
+        (
+            "model_warmup { name: 'w' batch_size: 9 }",
+            "'w' of model m: batch_size must be at most",
+        ),
+        ("model_warmup { name: 'w' count: 100001 }", "count must be at most 100000, got 100001"),
+        (
+            "model_warmup { inputs { key: 'Z' value { zero_data: true } } }",
+            "has no input 'Z'; it has X",
+        ),
+        (
+            "model_warmup { inputs { key: 'X' value { data_type: TYPE_FP32 dims: 4 } } }",
+            "input 'X' must have zero_data: true, random_data: true or input_data_file",
+        ),
+        (
+            "model_warmup { inputs { key: 'X' value { zero_data: true dims: 4 } } }",
+            "input 'X' must specify 'data_type'",
+        ),
+        (
+            "model_warmup { inputs { key: 'X' value { zero_data: true data_type: TYPE_FP32"
+            " dims: -1 } } }",
+            "dims must be fixed and at least 1",
+        ),
         (
             "dynamic_batching { priority_levels: 3 }",
             r"default priority level must be in range \[1, 3\] for m; got 0",

@@ -1,0 +1,169 @@
+#include "scheduling/warm_up.h"
+
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <random>
+#include <utility>
+
+#include "base/mutex.h"
+#include "scheduling/batch_assembler.h"
+
+namespace fastserve {
+
+namespace {
+
+// Waits for one execution.
+class Awaited final : public ExecutionObserver {
+ public:
+  void OnExecuted(Execution* /*execution*/, Status status) override {
+    const MutexLock lock(mutex_);
+    status_ = std::move(status);
+    done_ = true;
+    changed_.NotifyAll();
+  }
+  Status Wait() {
+    const MutexLock lock(mutex_);
+    while (!done_) changed_.Wait(mutex_);
+    return status_;
+  }
+
+ private:
+  Mutex mutex_;
+  ConditionVariable changed_;
+  bool done_ GUARDED_BY(mutex_) = false;
+  Status status_ GUARDED_BY(mutex_);
+};
+
+template <typename T>
+void AppendRandom(std::int64_t count, T below, std::string* bytes) {
+  std::mt19937 random(std::mt19937::default_seed);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const T value = static_cast<T>(random() / 4294967296.0 * below);
+    bytes->append(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+}
+
+// Numbers in the range of every type, and of most vocabularies: floats below 1, integers below 100.
+std::string RandomBytes(DataType type, std::int64_t count) {
+  std::string bytes;
+  switch (type) {
+    case DataType::kFp32:
+      AppendRandom<float>(count, 1, &bytes);
+      break;
+    case DataType::kFp64:
+      AppendRandom<double>(count, 1, &bytes);
+      break;
+    case DataType::kBool:
+      AppendRandom<std::uint8_t>(count, 2, &bytes);
+      break;
+    case DataType::kFp16:
+    case DataType::kBf16:  // bit patterns of finite numbers below 1
+      AppendRandom<std::uint16_t>(count, 0x3800, &bytes);
+      break;
+    default:
+      switch (DataTypeByteSize(type)) {
+        case 1:
+          AppendRandom<std::uint8_t>(count, 100, &bytes);
+          break;
+        case 2:
+          AppendRandom<std::uint16_t>(count, 100, &bytes);
+          break;
+        case 4:
+          AppendRandom<std::uint32_t>(count, 100, &bytes);
+          break;
+        default:
+          AppendRandom<std::uint64_t>(count, 100, &bytes);
+      }
+  }
+  return bytes;
+}
+
+Result<std::string> FileBytes(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes(std::istreambuf_iterator<char>(file), {});
+  if (!file.good() && !file.eof()) return Status::InvalidArgument("cannot read " + path);
+  return bytes;
+}
+
+// The bytes of one row.
+Result<std::string> RowBytes(const WarmupInputSpec& input, std::int64_t count) {
+  if (input.source == WarmupInputSpec::Source::kFile) return FileBytes(input.path);
+  if (input.type == DataType::kBytes) {
+    const std::string text = input.source == WarmupInputSpec::Source::kZero ? "" : "warm up";
+    std::string bytes;
+    for (std::int64_t i = 0; i < count; ++i) AppendBytesElement(text, &bytes);
+    return bytes;
+  }
+  if (input.source == WarmupInputSpec::Source::kRandom) return RandomBytes(input.type, count);
+  return std::string(static_cast<std::size_t>(count) * DataTypeByteSize(input.type), '\0');
+}
+
+Status CheckRow(const WarmupInputSpec& input, const std::string& row, std::int64_t count) {
+  if (input.type == DataType::kBytes) {
+    const auto* data = reinterpret_cast<const std::byte*>(row.data());
+    return CheckBytesElements("'" + input.name + "'", {data, row.size()}, count);
+  }
+  const std::size_t expected = static_cast<std::size_t>(count) * DataTypeByteSize(input.type);
+  if (row.size() == expected) return Status::Ok();
+  return Status::InvalidArgument("input '" + input.name + "' of shape " +
+                                 ShapeToString(input.dims) + " needs " + std::to_string(expected) +
+                                 " bytes, " + input.path + " has " + std::to_string(row.size()));
+}
+
+// The row as often as the batch is large.
+Result<Tensor> MakeInput(const WarmupInputSpec& input, std::int64_t batch_size, bool batches) {
+  constexpr std::int64_t kMaxElements = std::numeric_limits<std::int32_t>::max();
+  const std::optional<std::int64_t> count = ElementCount(input.dims);
+  if (!count || *count > kMaxElements / batch_size) {
+    return Status::InvalidArgument("input '" + input.name + "' of shape " +
+                                   ShapeToString(input.dims) + " is too large for a warm-up of " +
+                                   std::to_string(batch_size) + " rows");
+  }
+  FASTSERVE_ASSIGN_OR_RETURN(const std::string row, RowBytes(input, *count));
+  FASTSERVE_RETURN_IF_ERROR(CheckRow(input, row, *count));
+  BufferPtr buffer = AllocateHostBuffer(row.size() * static_cast<std::size_t>(batch_size));
+  if (buffer == nullptr) return Status::Unavailable("no memory for input '" + input.name + "'");
+  for (std::int64_t i = 0; i < batch_size && !row.empty(); ++i) {
+    std::memcpy(buffer->data() + static_cast<std::size_t>(i) * row.size(), row.data(), row.size());
+  }
+  Tensor tensor{input.name, input.type, input.dims, BufferView(std::move(buffer))};
+  if (batches) tensor.shape.insert(tensor.shape.begin(), batch_size);
+  return tensor;
+}
+
+Status RunSample(const ModelSpec& spec, const WarmupSpec& sample, BackendInstance* instance) {
+  const auto request = std::make_shared<InferRequest>();
+  request->id = sample.name;
+  request->model_name = spec.name;
+  request->batch_size = sample.batch_size;
+  for (const WarmupInputSpec& input : sample.inputs) {
+    FASTSERVE_ASSIGN_OR_RETURN(Tensor tensor,
+                               MakeInput(input, sample.batch_size, spec.max_batch_size > 0));
+    request->inputs.push_back(std::move(tensor));
+  }
+  for (std::uint32_t i = 0; i < sample.count; ++i) {
+    Execution execution;
+    execution.requests = {request};
+    FASTSERVE_RETURN_IF_ERROR(AssembleBatch(spec, &execution));
+    Awaited awaited;
+    instance->Execute(&execution, &awaited);
+    FASTSERVE_RETURN_IF_ERROR(awaited.Wait());
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+Status WarmUp(const ModelSpec& spec, BackendInstance* instance) {
+  for (const WarmupSpec& sample : spec.warmup) {
+    const Status status = RunSample(spec, sample, instance);
+    if (!status.ok()) {
+      return Status(status.code(),
+                    "failed to run warmup sample '" + sample.name + "': " + status.message());
+    }
+  }
+  return Status::Ok();
+}
+
+}  // namespace fastserve
