@@ -120,8 +120,9 @@ void GrpcConnection::AfterFlush(bool drained) {
     watching_writable_ = !drained;
     owner_->WatchWritable(this, watching_writable_);
   }
-  if (session_.failed() || (drained && session_.finished()))
-    return drained ? StartLinger() : Close();
+  // Between the two GOAWAYs calls may be on their way to us, also when none is open.
+  const bool finished = session_.finished() && drain_ != DrainStep::kAnnounced;
+  if (session_.failed() || (drained && finished)) return drained ? StartLinger() : Close();
   const bool waiting = !output_.empty() || session_.unsent_bytes() > 0;
   if (!waiting) {
     stalled_ = false;
