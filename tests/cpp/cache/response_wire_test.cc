@@ -47,7 +47,7 @@ void ExpectSameOutputs(const InferResponse& one, const InferResponse& other) {
     EXPECT_EQ(a.type, b.type);
     EXPECT_EQ(a.shape, b.shape);
     ASSERT_EQ(a.data.size, b.data.size);
-    if (a.data.size != 0) EXPECT_EQ(std::memcmp(a.data.data, b.data.data, a.data.size), 0);
+    EXPECT_TRUE(a.data.size == 0 || std::memcmp(a.data.data, b.data.data, a.data.size) == 0);
   }
   EXPECT_EQ(one.parameters, other.parameters);
 }
