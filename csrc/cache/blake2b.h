@@ -1,5 +1,5 @@
-// BLAKE2b with 256 bits of output and no key: a hash that machines share and whose collisions nobody
-// is known to find. Source: RFC 7693.
+// BLAKE2b with 256 bits of output and no key: a hash that machines share and whose collisions
+// nobody is known to find. Source: RFC 7693.
 #pragma once
 
 #include <array>

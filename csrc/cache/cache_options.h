@@ -31,8 +31,8 @@ struct CacheOptions {
   RedisOptions redis;
 };
 
-// Null for kNone. `clock` outlives the cache. A Redis server that is not there is no error: the cache
-// finds nothing until it is.
+// Null for kNone. `clock` outlives the cache. A Redis server that is not there is no error: the
+// cache finds nothing until it is.
 std::shared_ptr<ResponseCache> CreateResponseCache(const CacheOptions& options, const Clock& clock);
 
 }  // namespace fastserve

@@ -20,7 +20,8 @@ namespace fastserve {
 // Invariants:
 // 1. used_bytes() is the sum of EntryBytes over the entries, those being linked included, and never
 //    above the capacity.
-// 2. A shard's list is in the order of its ticks, most recent first; `oldest_tick` is the last one's.
+// 2. A shard's list is in the order of its ticks, most recent first; `oldest_tick` is the last
+// one's.
 // 3. Used by one thread, exactly the least recently used entry is evicted, and only when its bytes
 //    are needed. With many threads an entry used in that very moment may go instead.
 // Evicted responses stay alive as long as answers made from them do.

@@ -174,8 +174,8 @@ void RedisCache::WaitForEvents() {
   // Rounded up: waking a moment early would only mean another round.
   const std::int64_t wait_ms = std::clamp<std::int64_t>(wait_ns / kNsPerMs + 1, 0, kLongestWaitMs);
   std::array<epoll_event, 4> events;
-  const int count =
-      epoll_wait(epoll_, events.data(), events.size(), wait_ns <= 0 ? 0 : static_cast<int>(wait_ms));
+  const int count = epoll_wait(epoll_, events.data(), events.size(),
+                               wait_ns <= 0 ? 0 : static_cast<int>(wait_ms));
   for (int i = 0; i < count; ++i) {
     if (events[i].data.ptr != nullptr) {
       connection_.HandleEvents(events[i].events);

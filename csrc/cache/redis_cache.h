@@ -3,8 +3,8 @@
 //   I/O thread: StartLookup -> queue -> redis thread: GET ... reply or deadline -> OnLookup
 //   any thread: Insert (serialised here) -> queue -> redis thread: SET
 //
-// One thread with one pipelined connection: a thread per connection with blocking calls would answer
-// one lookup per round trip.
+// One thread with one pipelined connection: a thread per connection with blocking calls would
+// answer one lookup per round trip.
 #pragma once
 
 #include <cstddef>
@@ -105,10 +105,10 @@ class RedisCache final : public ResponseCache, private RedisConnection::Listener
   RedisConnection connection_;
   std::deque<Command> sent_;  // oldest first, as Redis answers
   ReconnectDelay reconnect_delay_;
-  std::int64_t connect_at_ns_ = 0;       // the next attempt, while there is no connection
-  std::int64_t connect_until_ns_ = 0;    // the end of this attempt; 0 = connected
-  bool reported_lost_ = false;           // the last line logged says so
-  bool reported_error_ = false;          // one line per connection for refused commands
+  std::int64_t connect_at_ns_ = 0;     // the next attempt, while there is no connection
+  std::int64_t connect_until_ns_ = 0;  // the end of this attempt; 0 = connected
+  bool reported_lost_ = false;         // the last line logged says so
+  bool reported_error_ = false;        // one line per connection for refused commands
 
   WorkerThread thread_;
 };

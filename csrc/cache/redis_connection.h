@@ -1,4 +1,5 @@
-// One connection to a Redis server, through hiredis on an epoll loop: connect, authenticate, GET, SET.
+// One connection to a Redis server, through hiredis on an epoll loop: connect, authenticate, GET,
+// SET.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +14,9 @@ struct redisAsyncContext;  // hiredis/async.h
 
 namespace fastserve {
 
-// Used by the thread of the loop only. Invariants: 1. every command gets one answer, in the order of
-// sending; 2. OnReady and OnLost alternate, or OnLost follows OnLost; after OnLost nothing is under
-// way.
+// Used by the thread of the loop only. Invariants: 1. every command gets one answer, in the order
+// of sending; 2. OnReady and OnLost alternate, or OnLost follows OnLost; after OnLost nothing is
+// under way.
 class RedisConnection {
  public:
   class Listener {
@@ -37,8 +38,8 @@ class RedisConnection {
   RedisConnection(const RedisConnection&) = delete;
   RedisConnection& operator=(const RedisConnection&) = delete;
 
-  // Starts to connect; the listener is told how it went, maybe at once. May block for as long as the
-  // resolver needs to find the host's address.
+  // Starts to connect; the listener is told how it went, maybe at once. May block for as long as
+  // the resolver needs to find the host's address.
   void Connect();
   // Nothing when there is no connection.
   void Close(const std::string& reason);

@@ -1,8 +1,8 @@
 // What makes two requests identical to the response cache, as a hash.
 //
 // Part of the key: the model's scope; the requested outputs with their classification; the client's
-// parameters; every input's name, data type, shape and bytes, in the specification's order. Not part
-// of it: id, priority, timeout, and how the answer is to be represented.
+// parameters; every input's name, data type, shape and bytes, in the specification's order. Not
+// part of it: id, priority, timeout, and how the answer is to be represented.
 #pragma once
 
 #include <array>

@@ -14,7 +14,8 @@ namespace fastserve {
 class LookupObserver {
  public:
   virtual ~LookupObserver() = default;
-  // Called once, from a thread of the cache, with no lock held; null: there is none. Must not block.
+  // Called once, from a thread of the cache, with no lock held; null: there is none. Must not
+  // block.
   virtual void OnLookup(CachedResponse response) = 0;
 };
 

@@ -1,5 +1,5 @@
-// Responses as bytes for a cache outside this process. What comes back may be anybody's: it is parsed
-// like a request from a stranger.
+// Responses as bytes for a cache outside this process. What comes back may be anybody's: it is
+// parsed like a request from a stranger.
 //
 //   response:  "FSR1" outputs(u32) output* parameters(u32) parameter*
 //   output:    name(text) type(u8) rank(u32) dim(i64)* size(u64) bytes
@@ -23,8 +23,8 @@ namespace fastserve {
 // Outputs and parameters. Error: InvalidArgument for an output that does not lie in host memory.
 Result<std::string> SerializeResponse(const InferResponse& response);
 
-// Errors: InvalidArgument for anything that SerializeResponse does not write: the tensors of a parsed
-// response agree with their data types and shapes. Uses memory in proportion to `bytes`.
+// Errors: InvalidArgument for anything that SerializeResponse does not write: the tensors of a
+// parsed response agree with their data types and shapes. Uses memory in proportion to `bytes`.
 Result<CachedResponse> ParseResponse(std::span<const std::byte> bytes);
 
 }  // namespace fastserve

@@ -10,7 +10,8 @@
 //           StartLookup (remote caches) -> found ---> answers all that wait: hits
 //               | nothing
 //               v
-//           the first that waits leads: CachedModel::Compute -> Insert -> answers all: one miss, hits
+//           the first that waits leads: CachedModel::Compute -> Insert -> answers all: one miss,
+//           hits
 #pragma once
 
 #include <cstdint>
@@ -50,7 +51,8 @@ class CachedModel {
 //    given to Compute.
 // 2. Requests with one key and one priority that are under way together are computed once, unless
 //    the leader fails. A request with a queue timeout of its own never waits for another one.
-// 3. When the leader is cancelled, the next that waits leads. When it fails, each of those that wait
+// 3. When the leader is cancelled, the next that waits leads. When it fails, each of those that
+// wait
 //    is computed by itself: its failure may have been the leader's own.
 // 4. Only OK responses are inserted.
 class SingleFlight : public std::enable_shared_from_this<SingleFlight> {
@@ -67,7 +69,8 @@ class SingleFlight : public std::enable_shared_from_this<SingleFlight> {
 
   // Takes a validated request for which IsCacheable. True when it was left for a lender.
   bool Submit(const RequestPtr& request, bool may_lend);
-  // From now on what waits for a leader that fails is failed as well: the scheduler is about to stop.
+  // From now on what waits for a leader that fails is failed as well: the scheduler is about to
+  // stop.
   void Stop();
 
   // Requests that wait for another one, or for a lookup.

@@ -62,13 +62,16 @@ TEST(Blake2bTest, AgreesWithTheReferenceImplementation) {
             "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8");
   Blake2b abc;
   abc.AddBytes(BytesOf("abc"));
-  EXPECT_EQ(HexOf(abc.Finish()), "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319");
+  EXPECT_EQ(HexOf(abc.Finish()),
+            "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319");
   Blake2b block;
   block.AddBytes(BytesOf(std::string(128, 'a')));
-  EXPECT_EQ(HexOf(block.Finish()), "ae2aa48507885c4c950fb809b2076f959cde9f8ea6da260d9a3587df33dac450");
+  EXPECT_EQ(HexOf(block.Finish()),
+            "ae2aa48507885c4c950fb809b2076f959cde9f8ea6da260d9a3587df33dac450");
   Blake2b more;
   more.AddBytes(BytesOf(std::string(1000, 'a')));
-  EXPECT_EQ(HexOf(more.Finish()), "e00b0ddbf1e2cdaf5c898e1a5e8826ea3a2c339bcf2a478da2e5fca9ff126672");
+  EXPECT_EQ(HexOf(more.Finish()),
+            "e00b0ddbf1e2cdaf5c898e1a5e8826ea3a2c339bcf2a478da2e5fca9ff126672");
 }
 
 TEST(Blake2bTest, PiecesHashLikeTheWhole) {

@@ -112,7 +112,8 @@ TEST(LocalCacheTest, EvictsTheLeastRecentlyUsedAndCountsEveryByte) {
       if (random.Below(2) == 0) {
         ASSERT_EQ(cache.Find(KeyNumber(number)) != nullptr, reference.Find(number)) << step;
       } else {
-        const auto floats = static_cast<std::size_t>(random.Below(random.Below(20) == 0 ? 2000 : 40));
+        const auto floats =
+            static_cast<std::size_t>(random.Below(random.Below(20) == 0 ? 2000 : 40));
         cache.Insert(KeyNumber(number), ResponseOf(std::vector<float>(floats)));
         reference.Insert(number, EntryBytesOf(floats));
       }

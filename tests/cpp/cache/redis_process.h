@@ -33,7 +33,8 @@ inline int FreePort() {
 
 class RedisProcess {
  public:
-  explicit RedisProcess(std::vector<std::string> more = {}) : port_(FreePort()), more_(std::move(more)) {
+  explicit RedisProcess(std::vector<std::string> more = {})
+      : port_(FreePort()), more_(std::move(more)) {
     Start();
   }
   ~RedisProcess() { Kill(); }
@@ -43,8 +44,9 @@ class RedisProcess {
   int port() const { return port_; }
 
   void Start() {
-    std::vector<std::string> words = {"redis-server", "--port", std::to_string(port_), "--bind",
-                                      "127.0.0.1",    "--save", "",       "--logfile", "/dev/null"};
+    std::vector<std::string> words = {
+        "redis-server", "--port", std::to_string(port_), "--bind",   "127.0.0.1",
+        "--save",       "",       "--logfile",           "/dev/null"};
     words.insert(words.end(), more_.begin(), more_.end());
     std::vector<char*> arguments;
     for (std::string& word : words) arguments.push_back(word.data());

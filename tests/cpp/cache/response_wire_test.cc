@@ -103,8 +103,7 @@ TEST(ResponseWireTest, DamagedBytesNeverMakeATensorThatDisagreesWithItself) {
       const auto count = ElementCount(output.shape);
       ASSERT_TRUE(count.has_value());
       if (output.type == DataType::kBytes) {
-        EXPECT_TRUE(
-            CheckBytesElements("", {output.data.data, output.data.size}, *count).ok());
+        EXPECT_TRUE(CheckBytesElements("", {output.data.data, output.data.size}, *count).ok());
       } else {
         EXPECT_EQ(TensorByteSize(output.type, output.shape), output.data.size);
       }
