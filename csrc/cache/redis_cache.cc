@@ -122,7 +122,7 @@ void RedisCache::Loop() {
     DropLate();
     WaitForEvents();
   }
-  connection_.Close("the server stops");
+  Disconnect("the server stops");
   OnLost("the server stops");  // ends what was queued without a connection
 }
 
@@ -130,7 +130,7 @@ void RedisCache::ConnectWhenDue() {
   const std::int64_t now_ns = clock_.NowNs();
   if (connection_.open()) {
     if (connect_until_ns_ == 0 || now_ns < connect_until_ns_) return;
-    connection_.Close("no connection within " + std::to_string(options_.connect_timeout_ms) +
+    Disconnect("no connection within " + std::to_string(options_.connect_timeout_ms) +
                       " ms (connect_timeout)");
   } else if (now_ns >= connect_at_ns_) {
     connect_until_ns_ = now_ns + options_.connect_timeout_ms * kNsPerMs;
@@ -156,9 +156,17 @@ void RedisCache::SendQueued() {
   }
 }
 
+void RedisCache::Disconnect(const std::string& reason) {
+  {
+    const MutexLock lock(mutex_);
+    connected_ = false;
+  }
+  connection_.Close(reason);
+}
+
 void RedisCache::DropLate() {
   if (sent_.empty() || clock_.NowNs() < sent_.front().deadline_ns) return;
-  connection_.Close("no answer within " + std::to_string(options_.deadline_ms) +
+  Disconnect("no answer within " + std::to_string(options_.deadline_ms) +
                     " ms (socket_timeout)");
 }
 

@@ -82,6 +82,8 @@ class RedisCache final : public ResponseCache, private RedisConnection::Listener
   void ConnectWhenDue();
   void SendQueued();
   void DropLate();
+  // Ends the connection; from the first moment on nothing more is sent to it.
+  void Disconnect(const std::string& reason);
   void Finish(const Command& command, CachedResponse response);
   bool stopping() const;
 

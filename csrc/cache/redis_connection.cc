@@ -148,6 +148,7 @@ void RedisConnection::OnHandshakeReply(std::string_view error) {
 }
 
 void RedisConnection::Watch(std::uint32_t event, bool wanted) {
+  if (context_ == nullptr) return;  // being freed
   const std::uint32_t events = wanted ? events_ | event : events_ & ~event;
   if (events == events_) return;
   epoll_event change{};

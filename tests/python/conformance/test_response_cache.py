@@ -112,6 +112,7 @@ def test_models_that_do_not_ask_are_not_cached(start):
 def test_a_reload_forgets_the_responses(start, repository):
     server = start(LOCAL, *EXPLICIT)
     ask(server, "cached", 1)
+    (repository / "cached" / "1" / "weights").write_text("new")
     with httpclient.InferenceServerClient(server.url("http")) as client:
         client.load_model("cached")
     ask(server, "cached", 1)
