@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 namespace fastserve {
 
@@ -27,28 +28,42 @@ constexpr std::uint8_t kSchedule[10][16] = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1
                                             {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
                                             {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5},
                                             {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
-constexpr int kRounds = 12;
+constexpr std::size_t kRounds = 12;
 
-// The four words that each of a round's eight steps mixes.
-constexpr std::uint8_t kLanes[8][4] = {{0, 4, 8, 12},  {1, 5, 9, 13},  {2, 6, 10, 14},
-                                       {3, 7, 11, 15}, {0, 5, 10, 15}, {1, 6, 11, 12},
-                                       {2, 7, 8, 13},  {3, 4, 9, 14}};
+using Words = std::array<std::uint64_t, 16>;
 
-using Work = std::array<std::uint64_t, 16>;
+// Mixes four words with two of the block. The lanes are constants, so that the words stay in
+// registers.
+template <std::size_t kA, std::size_t kB, std::size_t kC, std::size_t kD>
+inline void Mix(Words* work, std::uint64_t x, std::uint64_t y) {
+  Words& v = *work;
+  v[kA] += v[kB] + x;
+  v[kD] = std::rotr(v[kD] ^ v[kA], 32);
+  v[kC] += v[kD];
+  v[kB] = std::rotr(v[kB] ^ v[kC], 24);
+  v[kA] += v[kB] + y;
+  v[kD] = std::rotr(v[kD] ^ v[kA], 16);
+  v[kC] += v[kD];
+  v[kB] = std::rotr(v[kB] ^ v[kC], 63);
+}
 
-inline void Mix(Work* work, const std::uint8_t (&lane)[4], std::uint64_t x, std::uint64_t y) {
-  std::uint64_t& a = (*work)[lane[0]];
-  std::uint64_t& b = (*work)[lane[1]];
-  std::uint64_t& c = (*work)[lane[2]];
-  std::uint64_t& d = (*work)[lane[3]];
-  a += b + x;
-  d = std::rotr(d ^ a, 32);
-  c += d;
-  b = std::rotr(b ^ c, 24);
-  a += b + y;
-  d = std::rotr(d ^ a, 16);
-  c += d;
-  b = std::rotr(b ^ c, 63);
+// Columns, then diagonals. The round is a constant, and so is where its words lie in the block.
+template <std::size_t kRound>
+inline void MixAll(const Words& block, Words* work) {
+  constexpr const std::uint8_t (&kOrder)[16] = kSchedule[kRound % 10];
+  Mix<0, 4, 8, 12>(work, block[kOrder[0]], block[kOrder[1]]);
+  Mix<1, 5, 9, 13>(work, block[kOrder[2]], block[kOrder[3]]);
+  Mix<2, 6, 10, 14>(work, block[kOrder[4]], block[kOrder[5]]);
+  Mix<3, 7, 11, 15>(work, block[kOrder[6]], block[kOrder[7]]);
+  Mix<0, 5, 10, 15>(work, block[kOrder[8]], block[kOrder[9]]);
+  Mix<1, 6, 11, 12>(work, block[kOrder[10]], block[kOrder[11]]);
+  Mix<2, 7, 8, 13>(work, block[kOrder[12]], block[kOrder[13]]);
+  Mix<3, 4, 9, 14>(work, block[kOrder[14]], block[kOrder[15]]);
+}
+
+template <std::size_t... kRound>
+inline void AllRounds(const Words& block, Words* work, std::index_sequence<kRound...> /*rounds*/) {
+  (MixAll<kRound>(block, work), ...);
 }
 
 }  // namespace
@@ -79,19 +94,14 @@ std::array<std::uint64_t, 4> Blake2b::Finish() {
 }
 
 void Blake2b::Compress(bool last) {
-  std::array<std::uint64_t, 16> words;
-  std::memcpy(words.data(), block_.data(), kBlockBytes);
-  Work work;
+  Words block;
+  std::memcpy(block.data(), block_.data(), kBlockBytes);
+  Words work;
   std::copy(state_.begin(), state_.end(), work.begin());
   std::copy(kInitial.begin(), kInitial.end(), work.begin() + 8);
   work[12] ^= total_;
   if (last) work[14] = ~work[14];
-  for (int round = 0; round < kRounds; ++round) {
-    const std::uint8_t (&order)[16] = kSchedule[round % 10];
-    for (int step = 0; step < 8; ++step) {
-      Mix(&work, kLanes[step], words[order[2 * step]], words[order[2 * step + 1]]);
-    }
-  }
+  AllRounds(block, &work, std::make_index_sequence<kRounds>());
   for (std::size_t i = 0; i < state_.size(); ++i) state_[i] ^= work[i] ^ work[i + 8];
 }
 
