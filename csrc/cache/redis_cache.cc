@@ -131,7 +131,7 @@ void RedisCache::ConnectWhenDue() {
   if (connection_.open()) {
     if (connect_until_ns_ == 0 || now_ns < connect_until_ns_) return;
     Disconnect("no connection within " + std::to_string(options_.connect_timeout_ms) +
-                      " ms (connect_timeout)");
+               " ms (connect_timeout)");
   } else if (now_ns >= connect_at_ns_) {
     connect_until_ns_ = now_ns + options_.connect_timeout_ms * kNsPerMs;
     connection_.Connect();
@@ -166,8 +166,7 @@ void RedisCache::Disconnect(const std::string& reason) {
 
 void RedisCache::DropLate() {
   if (sent_.empty() || clock_.NowNs() < sent_.front().deadline_ns) return;
-  Disconnect("no answer within " + std::to_string(options_.deadline_ms) +
-                    " ms (socket_timeout)");
+  Disconnect("no answer within " + std::to_string(options_.deadline_ms) + " ms (socket_timeout)");
 }
 
 std::int64_t RedisCache::NextDeadlineNs() const {
