@@ -77,7 +77,7 @@ def main() -> None:
         version.mkdir(parents=True, exist_ok=True)
         save(make(), str(version / "model.onnx"))
     # The identity backend needs no file, only a version folder.
-    for name in ("slow_identity", "priorities"):
+    for name in ("slow_identity", "priorities", "cached"):
         (Path(folder) / name / "1").mkdir(parents=True, exist_ok=True)
 
 

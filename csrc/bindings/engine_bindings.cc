@@ -64,13 +64,36 @@ std::int64_t TimeoutNs(double seconds) {
   return seconds < 0 ? -1 : static_cast<std::int64_t>(std::llround(seconds * 1e9));
 }
 
+// The keys of python/fastserve/response_cache.py; empty: no cache.
+CacheOptions ReadCacheOptions(const py::dict& values) {
+  CacheOptions options;
+  if (values.empty()) return options;
+  if (values["kind"].cast<std::string>() == "local") {
+    options.kind = CacheKind::kLocal;
+    options.local_bytes = values["size"].cast<std::uint64_t>();
+    return options;
+  }
+  options.kind = CacheKind::kRedis;
+  RedisOptions& redis = options.redis;
+  redis.host = values["host"].cast<std::string>();
+  redis.port = values["port"].cast<int>();
+  redis.user = values["user"].cast<std::string>();
+  redis.password = values["password"].cast<std::string>();
+  redis.db = values["db"].cast<int>();
+  redis.connect_timeout_ms = values["connect_timeout"].cast<std::int64_t>();
+  redis.deadline_ms = values["socket_timeout"].cast<std::int64_t>();
+  return options;
+}
+
 // None: no rate limiter.
 using RateLimitResources = std::map<std::string, std::uint32_t>;
 
 std::shared_ptr<Engine> CreateEngine(std::uint64_t max_inflight_bytes,
                                      std::uint32_t delay_scheduler_requests, bool counter_latencies,
-                                     std::optional<RateLimitResources> rate_limit_resources) {
+                                     std::optional<RateLimitResources> rate_limit_resources,
+                                     const py::dict& cache) {
   EngineOptions options;
+  options.cache = ReadCacheOptions(cache);
   options.max_inflight_bytes = max_inflight_bytes;
   options.delay_scheduler_requests = delay_scheduler_requests;
   options.metrics_counter_latencies = counter_latencies;
@@ -217,7 +240,7 @@ void BindEngine(py::module_& module) {
   EngineClass engine(module, "Engine");
   engine.def(py::init(&CreateEngine), py::arg("max_inflight_bytes") = 0,
              py::arg("delay_scheduler_requests") = 0, py::arg("counter_latencies") = true,
-             py::arg("rate_limit_resources") = py::none());
+             py::arg("rate_limit_resources") = py::none(), py::arg("cache") = py::dict());
   BindModels(engine);
   BindServerState(engine);
   BindInference(module, engine);

@@ -168,6 +168,8 @@ std::shared_ptr<const ModelSpec> ModelSpecFromDict(const py::dict& values) {
   spec->instance_groups = ReadInstanceGroups(values);
   spec->warmup = ReadWarmup(values);
   Read(values, "decoupled", &spec->decoupled);
+  Read(values, "response_cache", &spec->response_cache);
+  Read(values, "cache_fingerprint", &spec->cache_fingerprint);
   Read(values, "parameters", &spec->parameters);
   Read(values, "backend_config", &spec->backend_config);
   Read(values, "metric_tags", &spec->metric_tags);

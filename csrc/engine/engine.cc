@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "cache/response_cache.h"
 #include "concurrency/deadline_timer.h"
 #include "engine/inflight_budget.h"
 #include "engine/loaded_model.h"
@@ -23,7 +24,8 @@ struct Engine::Impl {
         budget(std::make_shared<InflightBudget>(engine_options.max_inflight_bytes != 0
                                                     ? engine_options.max_inflight_bytes
                                                     : DefaultInflightBytes())),
-        rate_limiter(engine_options.rate_limit_resources) {}
+        rate_limiter(engine_options.rate_limit_resources),
+        cache(CreateResponseCache(engine_options.cache, engine_clock)) {}
 
   // Null when there is none of that name.
   Backend* FindBackend(std::string_view name) {
@@ -38,7 +40,8 @@ struct Engine::Impl {
   std::map<std::string, std::unique_ptr<Backend>, std::less<>> backends GUARDED_BY(backends_mutex);
   DeadlineTimer timer;
   const std::shared_ptr<InflightBudget> budget;
-  RateLimiter rate_limiter;  // outlives the models
+  RateLimiter rate_limiter;                    // outlives the models
+  const std::shared_ptr<ResponseCache> cache;  // null: there is none
   ModelRegistry registry;
   std::atomic<bool> ready{false};
   std::atomic<bool> accepting{true};
@@ -70,10 +73,12 @@ Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Engine::~Engine() {
   StopAccepting();
+  // Before the schedulers: what waits for a lookup goes on to them.
+  if (impl_->cache) impl_->cache->Stop();
   auto models = impl_->registry.List("", -1);
   if (!models.ok()) return;
   for (const LoadedModelPtr& model : *models) {
-    model->scheduler().Stop();
+    model->Stop();
     (void)impl_->registry.Publish(model->spec()->name, {});
   }
 }
@@ -107,6 +112,7 @@ Result<LoadedModelPtr> Engine::LoadModel(std::shared_ptr<const ModelSpec> spec) 
   environment.timer = &impl_->timer;
   environment.budget = impl_->budget;
   environment.rate_limiter = impl_->options.rate_limit ? &impl_->rate_limiter : nullptr;
+  environment.cache = impl_->cache;
   environment.hold_until_queued = impl_->options.delay_scheduler_requests;
   return LoadedModel::Create(std::move(spec), backend, environment);
 }
@@ -175,8 +181,10 @@ Result<std::string> Engine::StatisticsJson(std::string_view name, std::int64_t v
 
 std::string Engine::MetricsText() const {
   const auto models = impl_->registry.List("", -1);
-  return MetricsToText(models.ok() ? *models : std::vector<LoadedModelPtr>{},
-                       impl_->options.metrics_counter_latencies);
+  MetricsOptions options;
+  options.counter_latencies = impl_->options.metrics_counter_latencies;
+  if (impl_->cache) options.cache_bytes = impl_->cache->used_bytes();
+  return MetricsToText(models.ok() ? *models : std::vector<LoadedModelPtr>{}, options);
 }
 
 void Engine::SetLoadDuration(const LoadedModelPtr& model, double seconds) {

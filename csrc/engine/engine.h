@@ -14,6 +14,7 @@
 #include "backend/backend.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "cache/cache_options.h"
 #include "inference/model_spec.h"
 #include "inference/request.h"
 
@@ -32,6 +33,7 @@ struct EngineOptions {
   // --rate-limit=execution_count, and --rate-limit-resource by lower-case name.
   bool rate_limit = false;
   std::map<std::string, std::uint32_t> rate_limit_resources;
+  CacheOptions cache;  // --cache-config
 };
 
 // A thread that lends itself: between Submit and Run it holds the cheap work that the thread itself

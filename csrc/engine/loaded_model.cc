@@ -2,11 +2,17 @@
 
 #include <utility>
 
+#include "base/log.h"
 #include "inference/validation.h"
 #include "scheduling/dynamic_batcher.h"
 #include "scheduling/warm_up.h"
 
 namespace fastserve {
+
+namespace {
+// Tells the instances of a model that were loaded one after the other apart. Only has to be unique.
+std::atomic<std::uint64_t> last_generation{0};
+}  // namespace
 
 Result<std::shared_ptr<LoadedModel>> LoadedModel::Create(std::shared_ptr<const ModelSpec> spec,
                                                          Backend* backend,
@@ -22,7 +28,11 @@ LoadedModel::LoadedModel(std::shared_ptr<const ModelSpec> spec, const Environmen
       budget_(environment.budget),
       statistics_(std::make_shared<ModelStatistics>()) {}
 
-LoadedModel::~LoadedModel() {
+LoadedModel::~LoadedModel() { Stop(); }
+
+void LoadedModel::Stop() {
+  // First: what waits for a request that the scheduler fails must not come to the scheduler then.
+  if (single_flight_) single_flight_->Stop();
   if (scheduler_) scheduler_->Stop();
 }
 
@@ -42,6 +52,7 @@ Status LoadedModel::Start(Backend* backend, const Environment& environment) {
     FASTSERVE_RETURN_IF_ERROR(CreateInstances(group, environment.rate_limiter, &options));
   }
   scheduler_ = DynamicBatcher::Create(std::move(options));
+  StartCaching(environment);
   return Status::Ok();
 }
 
@@ -64,6 +75,26 @@ Status LoadedModel::CreateInstances(const InstanceGroupSpec& group, RateLimiter*
   return Status::Ok();
 }
 
+void LoadedModel::StartCaching(const Environment& environment) {
+  if (!spec_->response_cache) return;
+  if (environment.cache == nullptr) {
+    LOG_WARNING("model '" + EscapeForLog(spec_->name) +
+                "' asks for the response cache, but the server has none; start it with "
+                "--cache-config=local,size=BYTES");
+    return;
+  }
+  SingleFlight::Options options;
+  options.cache = environment.cache;
+  options.scope.generation = last_generation.fetch_add(1, std::memory_order_relaxed) + 1;
+  options.scope.model_name = spec_->name;
+  options.scope.model_version = spec_->version;
+  options.scope.fingerprint = spec_->cache_fingerprint;
+  options.spec = spec_;
+  options.clock = &clock_;
+  options.model = this;
+  single_flight_ = std::make_shared<SingleFlight>(std::move(options));
+}
+
 bool LoadedModel::Submit(const RequestPtr& request, bool may_lend) {
   inflight_.Add();
   request->spec = spec_;
@@ -82,9 +113,22 @@ bool LoadedModel::Submit(const RequestPtr& request, bool may_lend) {
                   FailureReason::kRejected);
     return false;
   }
+  if (single_flight_ && IsCacheable(*request)) return single_flight_->Submit(request, may_lend);
+  return Compute(request, may_lend);
+}
+
+bool LoadedModel::Compute(const RequestPtr& request, bool may_lend) {
   const bool lend = may_lend && scheduler_->lendable();
   scheduler_->Enqueue(request, lend);
   return lend;
+}
+
+void LoadedModel::OnCacheHit(const CacheHit& hit) {
+  statistics_->RecordCacheHit(hit.request_ns, hit.queue_ns, hit.lookup_ns);
+}
+
+void LoadedModel::OnCacheMiss(std::int64_t lookup_and_insert_ns) {
+  statistics_->RecordCacheMiss(lookup_and_insert_ns);
 }
 
 void LoadedModel::OnCompleted(const InferRequest& request) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "cache/single_flight.h"
 #include "concurrency/deadline_timer.h"
 #include "engine/inflight_budget.h"
 #include "inference/model_spec.h"
@@ -20,12 +21,14 @@ namespace fastserve {
 // Kept alive by the registry, by the control plane's handle and by each of its requests until that
 // has completed. Thread safe.
 class LoadedModel final : public CompletionListener,
+                          private CachedModel,
                           public std::enable_shared_from_this<LoadedModel> {
  public:
   struct Environment {
     const Clock* clock = nullptr;
     DeadlineTimer* timer = nullptr;
     std::shared_ptr<InflightBudget> budget;
+    std::shared_ptr<ResponseCache> cache;  // null: the server has none
     std::uint32_t hold_until_queued = 0;
     RateLimiter* rate_limiter = nullptr;  // null: no limits
   };
@@ -36,16 +39,19 @@ class LoadedModel final : public CompletionListener,
                                                      const Environment& environment);
   ~LoadedModel() override;
 
-  // Validates the request and hands it to the scheduler, or fails it. True when it was left for a
-  // lender.
+  // Validates the request and answers it from the response cache, hands it to the scheduler, or
+  // fails it. True when it was left for a lender.
   bool Submit(const RequestPtr& request, bool may_lend);
   void OnCompleted(const InferRequest& request) override;
+  // Ends the scheduler; what waits fails. Idempotent. Blocks.
+  void Stop();
 
   Scheduler& scheduler() { return *scheduler_; }
   const Scheduler& scheduler() const { return *scheduler_; }
   const std::shared_ptr<const ModelSpec>& spec() const { return spec_; }
   const ModelStatistics& statistics() const { return *statistics_; }
   InflightCounter& inflight() { return inflight_; }
+  bool caches_responses() const { return single_flight_ != nullptr; }
 
   void set_load_seconds(double seconds) { load_seconds_.store(seconds, std::memory_order_relaxed); }
   double load_seconds() const { return load_seconds_.load(std::memory_order_relaxed); }
@@ -55,6 +61,12 @@ class LoadedModel final : public CompletionListener,
   Status Start(Backend* backend, const Environment& environment);
   Status CreateInstances(const InstanceGroupSpec& group, RateLimiter* rate_limiter,
                          DynamicBatcher::Options* options);
+  void StartCaching(const Environment& environment);
+
+  // CachedModel
+  bool Compute(const RequestPtr& request, bool may_lend) override;
+  void OnCacheHit(const CacheHit& hit) override;
+  void OnCacheMiss(std::int64_t lookup_and_insert_ns) override;
 
   const std::shared_ptr<const ModelSpec> spec_;
   const Clock& clock_;
@@ -64,6 +76,7 @@ class LoadedModel final : public CompletionListener,
   std::atomic<double> load_seconds_{0.0};
   std::vector<std::unique_ptr<BackendInstance>> passive_instances_;
   std::shared_ptr<Scheduler> scheduler_;
+  std::shared_ptr<SingleFlight> single_flight_;  // null: responses are not cached
 };
 
 }  // namespace fastserve

@@ -1,5 +1,7 @@
 #include "engine/metrics_text.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "memory/buffer.h"
@@ -71,6 +73,21 @@ constexpr Counter kDurations[] = {
      [](const StatisticsSnapshot& n) { return n.compute_output.ns / kNsPerUs; }},
 };
 
+// Only of models whose responses are cached.
+constexpr Counter kCacheCounters[] = {
+    {"nv_cache_num_hits_per_model", "Number of cache hits per model",
+     [](const StatisticsSnapshot& n) { return n.cache_hit.count; }},
+    {"nv_cache_num_misses_per_model", "Number of cache misses per model",
+     [](const StatisticsSnapshot& n) { return n.cache_miss.count; }},
+};
+
+constexpr Counter kCacheDurations[] = {
+    {"nv_cache_hit_duration_per_model", "Total cache hit duration per model, in microseconds",
+     [](const StatisticsSnapshot& n) { return n.cache_hit.ns / kNsPerUs; }},
+    {"nv_cache_miss_duration_per_model", "Total cache miss duration per model, in microseconds",
+     [](const StatisticsSnapshot& n) { return n.cache_miss.ns / kNsPerUs; }},
+};
+
 using HistogramOf = const LatencyHistogram& (*)(const PhaseHistograms&);
 
 constexpr std::pair<const char*, HistogramOf> kHistograms[] = {
@@ -89,6 +106,21 @@ constexpr std::pair<const char*, HistogramOf> kHistograms[] = {
 void WriteCounter(const Counter& counter, const std::vector<Row>& rows, PrometheusText* text) {
   text->Family(counter.name, MetricType::kCounter, counter.help);
   for (const Row& row : rows) text->Sample(row.labels, counter.value(row.numbers));
+}
+
+void WriteCache(const std::vector<Row>& rows, const MetricsOptions& options, PrometheusText* text) {
+  if (options.cache_bytes) {
+    text->Family("nv_fastserve_response_cache_bytes", MetricType::kGauge,
+                 "Memory that the entries of the response cache take in this process");
+    text->Sample({}, *options.cache_bytes);
+  }
+  std::vector<Row> cached;
+  std::ranges::copy_if(rows, std::back_inserter(cached),
+                       [](const Row& row) { return row.model->caches_responses(); });
+  if (cached.empty()) return;
+  for (const Counter& counter : kCacheCounters) WriteCounter(counter, cached, text);
+  if (!options.counter_latencies) return;
+  for (const Counter& counter : kCacheDurations) WriteCounter(counter, cached, text);
 }
 
 void WriteFailures(const std::vector<Row>& rows, PrometheusText* text) {
@@ -126,7 +158,7 @@ void WriteHistograms(const std::vector<Row>& rows, PrometheusText* text) {
 }  // namespace
 
 std::string MetricsToText(const std::vector<std::shared_ptr<LoadedModel>>& models,
-                          bool counter_latencies) {
+                          const MetricsOptions& options) {
   std::string out;
   // Growing a page of megabytes by doubling costs more (page faults, copies) than writing it.
   out.reserve((models.size() + 1) * kUsualBytesPerModel);
@@ -134,9 +166,10 @@ std::string MetricsToText(const std::vector<std::shared_ptr<LoadedModel>>& model
   const std::vector<Row> rows = ReadRows(models);
   for (const Counter& counter : kCounters) WriteCounter(counter, rows, &text);
   WriteFailures(rows, &text);
-  if (counter_latencies) {
+  if (options.counter_latencies) {
     for (const Counter& counter : kDurations) WriteCounter(counter, rows, &text);
   }
+  WriteCache(rows, options, &text);
   WriteGauges(rows, &text);
   WriteHistograms(rows, &text);
   text.Family("nv_fastserve_copied_bytes_total", MetricType::kCounter,

@@ -2,7 +2,9 @@
 // docs/metrics.md.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,9 +12,14 @@
 
 namespace fastserve {
 
-// `counter_latencies` false leaves out the duration counters (--metrics-config
-// counter_latencies=false).
+struct MetricsOptions {
+  // False leaves out the duration counters (--metrics-config counter_latencies=false).
+  bool counter_latencies = true;
+  // What the response cache holds in this process; nullopt: there is none.
+  std::optional<std::uint64_t> cache_bytes;
+};
+
 std::string MetricsToText(const std::vector<std::shared_ptr<LoadedModel>>& models,
-                          bool counter_latencies);
+                          const MetricsOptions& options);
 
 }  // namespace fastserve

@@ -24,7 +24,6 @@ void AppendPhase(const char* key, const PhaseStatistics& phase, std::string* jso
 }
 
 void AppendInferenceStats(const StatisticsSnapshot& numbers, std::string* json) {
-  const PhaseStatistics none;
   *json += "\"inference_stats\":{";
   AppendPhase("success", numbers.success, json);
   *json += ',';
@@ -38,9 +37,9 @@ void AppendInferenceStats(const StatisticsSnapshot& numbers, std::string* json) 
   *json += ',';
   AppendPhase("compute_output", numbers.compute_output, json);
   *json += ',';
-  AppendPhase("cache_hit", none, json);
+  AppendPhase("cache_hit", numbers.cache_hit, json);
   *json += ',';
-  AppendPhase("cache_miss", none, json);
+  AppendPhase("cache_miss", numbers.cache_miss, json);
   *json += '}';
 }
 

@@ -94,6 +94,10 @@ struct ModelSpec {
   std::vector<InstanceGroupSpec> instance_groups;
   std::vector<WarmupSpec> warmup;
   bool decoupled = false;
+  bool response_cache = false;  // config `response_cache { enable: true }`
+  // Changes with the model's files and configuration, the same on every server; set when responses
+  // are shared between servers.
+  std::string cache_fingerprint;
   // config `parameters`, string values.
   std::map<std::string, std::string> parameters;
   // --backend-config of this backend, merged with the global ones.

@@ -59,6 +59,21 @@ void ModelStatistics::RecordFailure(FailureReason reason, std::int64_t duration_
   ++numbers_.failures[static_cast<std::size_t>(reason)];
 }
 
+void ModelStatistics::RecordCacheHit(std::int64_t request_ns, std::int64_t queue_ns,
+                                     std::int64_t lookup_ns) {
+  Record(&histograms_.request, request_ns);
+  Record(&histograms_.queue, queue_ns);
+  const MutexLock lock(mutex_);
+  Add(&numbers_.success, 1, request_ns);
+  Add(&numbers_.queue, 1, queue_ns);
+  Add(&numbers_.cache_hit, 1, lookup_ns);
+}
+
+void ModelStatistics::RecordCacheMiss(std::int64_t lookup_and_insert_ns) {
+  const MutexLock lock(mutex_);
+  Add(&numbers_.cache_miss, 1, lookup_and_insert_ns);
+}
+
 StatisticsSnapshot ModelStatistics::Snapshot() const {
   const MutexLock lock(mutex_);
   return numbers_;

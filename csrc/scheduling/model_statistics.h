@@ -35,6 +35,8 @@ struct StatisticsSnapshot {
   PhaseStatistics compute_input;
   PhaseStatistics compute_infer;
   PhaseStatistics compute_output;
+  PhaseStatistics cache_hit;   // looking up and building the response
+  PhaseStatistics cache_miss;  // looking up and inserting
   std::array<std::uint64_t, kFailureReasonCount> failures{};  // by FailureReason
   std::map<std::int64_t, BatchStatistics> batches;            // by batch size
 };
@@ -63,6 +65,10 @@ class ModelStatistics {
   void RecordBatch(const std::vector<RequestPtr>& requests, std::int64_t batch_size,
                    const BatchTimes& times, bool succeeded, std::int64_t wall_ms);
   void RecordFailure(FailureReason reason, std::int64_t duration_ns);
+  // A request answered from the response cache: a success that waited, but was not executed.
+  void RecordCacheHit(std::int64_t request_ns, std::int64_t queue_ns, std::int64_t lookup_ns);
+  // What the response cache added to a request that was executed.
+  void RecordCacheMiss(std::int64_t lookup_and_insert_ns);
 
   StatisticsSnapshot Snapshot() const;
   const PhaseHistograms& histograms() const { return histograms_; }

@@ -99,6 +99,7 @@ class Engine:
             str, typing.SupportsInt | typing.SupportsIndex
         ]
         | None = None,
+        cache: dict = {},
     ) -> None: ...
     def drain(
         self, model: ModelHandle, timeout_s: typing.SupportsFloat | typing.SupportsIndex = -1.0

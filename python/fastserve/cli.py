@@ -12,6 +12,7 @@ from typing import Any
 
 from fastserve.flags import FlagSpec, check_value, default_of
 from fastserve.options import Options
+from fastserve.response_cache import cache_settings, cache_warnings
 
 USAGE = "Usage: python -m fastserve --model-repository DIR [flags]"
 
@@ -143,6 +144,7 @@ def _check_combinations(options: Options) -> None:
         )
     _check_metrics_config(options)
     _check_backend_config(options)
+    _check_cache_config(options)
     _check_ports(options)
 
 
@@ -173,6 +175,14 @@ def _check_backend_config(options: Options) -> None:
             raise _bad("backend-config", f"'{setting}' is not [<backend>,]<key>=<value>")
         if left.rpartition(",")[2] == "default-max-batch-size" and not value.isdigit():
             raise _bad("backend-config", f"default-max-batch-size must be a number, not '{value}'")
+
+
+def _check_cache_config(options: Options) -> None:
+    try:
+        cache_settings(options)
+    except ValueError as error:
+        raise _bad("cache-config", str(error)) from None
+    options.warnings += cache_warnings(options)
 
 
 def _check_ports(options: Options) -> None:

@@ -250,9 +250,18 @@ class Options:
     )
 
     cache_config: list[str] = flag(
-        [], _CACHE, "Response cache.", unsupported=LATER, metavar="<name>,<key>=<value>"
+        [],
+        _CACHE,
+        "Response cache: local,size=BYTES, or redis,host=HOST and redis,port=PORT (and user, "
+        "password, db, connect_timeout, socket_timeout). May be given several times.",
+        metavar="<name>,<key>=<value>",
     )
-    cache_directory: str = flag("/opt/tritonserver/caches", _CACHE, "Caches.", no_effect=LATER)
+    cache_directory: str = flag(
+        "/opt/tritonserver/caches",
+        _CACHE,
+        "Caches.",
+        no_effect="the caches local and redis are part of the package",
+    )
 
     rate_limit: str = flag(
         "off",
@@ -309,7 +318,11 @@ class Options:
         False, "DEPRECATED", "true is --disable-auto-complete-config.", deprecated=True
     )
     response_cache_byte_size: int = flag(
-        0, "DEPRECATED", "Response cache.", unsupported=LATER, deprecated=True
+        0,
+        "DEPRECATED",
+        "The same as --cache-config=local,size=BYTES; 0 is no cache.",
+        minimum=0,
+        deprecated=True,
     )
     trace_file: str = flag("", "DEPRECATED", "Tracing.", unsupported=LATER, deprecated=True)
     trace_level: list[str] = flag(

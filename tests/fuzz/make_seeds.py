@@ -7,6 +7,7 @@ tests/cpp/protocol/golden.txt, which tells the C++ tests what each seed holds:
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,50 @@ def grpc_response() -> service_pb2.ModelInferResponse:
     return response
 
 
+def cached_text(text: bytes) -> bytes:
+    return struct.pack("<I", len(text)) + text
+
+
+def cached_output(name: bytes, kind: int, dims: list[int], data: bytes) -> bytes:
+    """One output as csrc/cache/response_wire.h has it; `kind` counts as in csrc/inference."""
+    shape = struct.pack(f"<BI{len(dims)}q", kind, len(dims), *dims)
+    return cached_text(name) + shape + struct.pack("<Q", len(data)) + data
+
+
+def write_cached_responses() -> None:
+    fp32, strings = 11, 13
+    outputs = [
+        cached_output(b"OUTPUT0", fp32, [1, 2], struct.pack("<2f", 1, 2)),
+        cached_output(b"OUTPUT1", strings, [2], cached_text(b"") + cached_text(b"abc")),
+        cached_output(b"empty", fp32, [0], b""),
+    ]
+    values = [
+        b"\0\1",
+        struct.pack("<Bq", 1, -1),
+        struct.pack("<BQ", 2, 1),
+        struct.pack("<Bd", 3, 0.5),
+    ]
+    values.append(b"\4" + cached_text(b"x"))
+    parameters = [cached_text(b"p%d" % i) + value for i, value in enumerate(values)]
+    directory = CORPUS / "cached_response"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, held, extra in (
+        ("full", outputs, parameters),
+        ("one", outputs[:1], []),
+        ("none", [], []),
+    ):
+        parts = [
+            b"FSR1",
+            struct.pack("<I", len(held)),
+            *held,
+            struct.pack("<I", len(extra)),
+            *extra,
+        ]
+        (directory / name).write_bytes(b"".join(parts))
+
+
 def main() -> None:
+    write_cached_responses()
     writer = Writer()
     write_grpc(writer)
     write_http(writer)

@@ -3,8 +3,9 @@
 # Usage: tools/setup/packages.sh [build|ci]     ci adds what only .ci/run needs (promtool, clang).
 set -euo pipefail
 
-build=(g++ libnghttp2-dev libprotozero-dev rapidjson-dev libboost-dev zlib1g-dev libgtest-dev
-  libgmock-dev libbenchmark-dev python3-venv python3-dev ccache wrk nghttp2-client nghttp2-server)
+build=(g++ libhiredis-dev libnghttp2-dev libprotozero-dev rapidjson-dev libboost-dev zlib1g-dev libgtest-dev
+  libgmock-dev libbenchmark-dev python3-venv python3-dev ccache wrk nghttp2-client nghttp2-server
+  redis-server)
 ci=(prometheus mold ca-certificates git make)
 
 packages=("${build[@]}")

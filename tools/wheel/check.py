@@ -12,7 +12,15 @@ from pathlib import Path
 
 MAX_BYTES = 10_000_000
 NEWEST_GLIBC = (2, 35)
-LICENSES = {"LICENSE", "boost.txt", "nghttp2.txt", "protozero.txt", "pybind11.txt", "rapidjson.txt"}
+LICENSES = {
+    "LICENSE",
+    "boost.txt",
+    "hiredis.txt",
+    "nghttp2.txt",
+    "protozero.txt",
+    "pybind11.txt",
+    "rapidjson.txt",
+}
 FOREIGN = re.compile(r"(^|/)(tests|bench|csrc|__pycache__)/|\.(cc|h|onnx|a)$")
 
 

@@ -11,6 +11,7 @@ from fastserve.config.complete import (
     check_signature,
     complete_config,
 )
+from fastserve.config.fingerprint import model_fingerprint
 from fastserve.config.normalize import normalize_config
 from fastserve.config.parse import ModelConfig, new_config, read_config
 from fastserve.config.paths import check_model_name
@@ -31,6 +32,8 @@ class ConfigSettings:
     config_name: str = ""  # --model-config-name
     # --backend-config by backend; "" holds the settings of every backend.
     backend_config: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Responses are shared with other servers, so their models must be told apart by their files.
+    fingerprint_cached_models: bool = False
 
     def backend_settings(self, backend: str) -> dict[str, str]:
         """The settings of every backend, overridden by those of this one."""
@@ -74,6 +77,9 @@ def resolve_model(
         _complete(config, versions, model_directory, settings, read_signature)
     warnings += version_warnings + normalize_config(config) + validate_config(config)
     specs = [model_spec(config, version, model_directory, backend_config) for version in versions]
+    if settings.fingerprint_cached_models and config.response_cache.enable:
+        for version, spec in zip(versions, specs, strict=True):
+            spec["cache_fingerprint"] = model_fingerprint(config, version, model_directory)
     return ResolvedModel(config, versions, specs, warnings)
 
 

@@ -30,6 +30,7 @@ def model_spec(
         "warmup": [_warmup(sample, model_directory) for sample in config.model_warmup],
         "instance_groups": [_instance_group(group) for group in config.instance_group],
         "decoupled": config.model_transaction_policy.decoupled,
+        "response_cache": config.response_cache.enable,
         "metric_tags": dict(config.metric_tags),
     }
     if config.HasField("dynamic_batching"):

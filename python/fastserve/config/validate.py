@@ -30,6 +30,7 @@ def validate_config(config: ModelConfig) -> list[str]:
     _validate_batching(config)
     _validate_groups(config)
     validate_warmup(config)
+    _validate_response_cache(config)
     hints = list(_hints(config))
     return [f"{', '.join(hints)} of model '{config.name}' has no effect here"] if hints else []
 
@@ -39,7 +40,6 @@ def _unoffered(config: ModelConfig) -> Iterator[str]:
     if choice not in (None, "dynamic_batching"):
         yield choice
     flags: list[tuple[str, Any]] = [
-        ("response_cache.enable", config.response_cache.enable),
         ("model_transaction_policy.decoupled", config.model_transaction_policy.decoupled),
         ("batch_input", config.batch_input),
         ("batch_output", config.batch_output),
@@ -211,6 +211,22 @@ def _validate_ordering(config: ModelConfig) -> None:
 def _delays(policy: Any) -> bool:
     can_time_out = policy.default_timeout_microseconds or policy.allow_timeout_override
     return bool(policy.timeout_action == 1 and can_time_out)
+
+
+def _validate_response_cache(config: ModelConfig) -> None:
+    """A response that depends on more than its request cannot be cached."""
+    if not config.response_cache.enable:
+        return
+    reason = ""
+    if config.WhichOneof("scheduling_choice") == "sequence_batching":
+        reason = "sequence_batching, whose responses depend on the requests before"
+    elif config.model_transaction_policy.decoupled:
+        reason = "model_transaction_policy { decoupled: true }, which has no single response"
+    if reason:
+        raise InvalidArgumentError(
+            f"response cache does not support {reason}, for {config.name}; remove "
+            "response_cache { enable: true }"
+        )
 
 
 def _validate_groups(config: ModelConfig) -> None:

@@ -17,6 +17,7 @@ from fastserve.control.rate_limit import rate_limit_resources
 from fastserve.control.repository import ModelRepository
 from fastserve.errors import FastserveError, InvalidArgumentError
 from fastserve.options import Options, backend_settings, counter_latencies
+from fastserve.response_cache import RedisCacheSettings, cache_settings, core_cache_options
 
 
 class BackendRegistry:
@@ -116,18 +117,26 @@ def delay_scheduler_requests() -> int:
 def build_core(options: Options) -> ServingCore:
     """Creates the engine and what controls it.
 
-    InvalidArgumentError for a repository that does not exist.
+    InvalidArgumentError for a repository that does not exist, or for a wrong --cache-config.
     """
     repository = ModelRepository(options.model_repository)
+    try:
+        cache = cache_settings(options)
+    except ValueError as error:
+        raise InvalidArgumentError(f"--cache-config: {error}") from None
     engine = _core.Engine(
         options.max_inflight_bytes,
         delay_scheduler_requests(),
         counter_latencies(options),
         rate_limit_resources(options),
+        core_cache_options(cache),
     )
     settings = backend_settings(options)
     config_settings = ConfigSettings(
-        options.auto_complete_config, options.model_config_name, settings
+        options.auto_complete_config,
+        options.model_config_name,
+        settings,
+        fingerprint_cached_models=isinstance(cache, RedisCacheSettings),
     )
     lifecycle = Lifecycle(
         engine,

@@ -89,7 +89,7 @@ def test_two_flags_switch_completion_off():
             ["--model-control-mode=poll"],
             "Unsupported: polling is not offered yet; use --model-control-mode=explicit",
         ),
-        (["--cache-config=local,size=1"], 'Bad option: "--cache-config".\nUnsupported'),
+        (["--cache-config=local,size=x"], "Bad option: \"--cache-config\".\nsize is 'x'"),
         (["--grpc-use-ssl=true"], "Unsupported"),
         (["--rate-limit=execution_count"], "Unsupported"),
         (["--allow-client-shm=true"], "Unsupported"),
