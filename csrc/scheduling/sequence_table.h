@@ -69,6 +69,7 @@ class SequenceTable {
 
   std::size_t waiting() const { return waiting_; }
   std::size_t size() const { return sequences_.size(); }
+  bool Contains(const SequenceId& id) const { return Find(id) != nullptr; }
   // Requests that wait in the backlog. Linear in its sequences: for tests and test aids.
   std::size_t CountBacklogRequests() const;
 
