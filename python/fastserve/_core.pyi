@@ -99,6 +99,7 @@ class Engine:
             str, typing.SupportsInt | typing.SupportsIndex
         ]
         | None = None,
+        backlog_delay_scheduler_requests: typing.SupportsInt | typing.SupportsIndex = 0,
     ) -> None: ...
     def drain(
         self, model: ModelHandle, timeout_s: typing.SupportsFloat | typing.SupportsIndex = -1.0

@@ -105,11 +105,12 @@ class ServingCore:
         self.lifecycle.close()
 
 
-def delay_scheduler_requests() -> int:
-    """TRITONSERVER_DELAY_SCHEDULER, Triton's test aid: batching waits until that many requests
-    are queued.
+def held_requests(variable: str) -> int:
+    """Triton's test aids: batching waits until so many requests are queued
+    (TRITONSERVER_DELAY_SCHEDULER), or wait for a sequence slot
+    (TRITONSERVER_BACKLOG_DELAY_SCHEDULER).
     """
-    text = os.environ.get("TRITONSERVER_DELAY_SCHEDULER", "0")
+    text = os.environ.get(variable, "0")
     return int(text) if text.isdigit() else 0
 
 
@@ -121,9 +122,10 @@ def build_core(options: Options) -> ServingCore:
     repository = ModelRepository(options.model_repository)
     engine = _core.Engine(
         options.max_inflight_bytes,
-        delay_scheduler_requests(),
+        held_requests("TRITONSERVER_DELAY_SCHEDULER"),
         counter_latencies(options),
         rate_limit_resources(options),
+        held_requests("TRITONSERVER_BACKLOG_DELAY_SCHEDULER"),
     )
     settings = backend_settings(options)
     config_settings = ConfigSettings(
