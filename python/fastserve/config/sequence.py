@@ -78,13 +78,13 @@ def hidden_outputs(config: ModelConfig) -> list[Any]:
 
 def validate_sequence_tensors(config: ModelConfig) -> None:
     """Control inputs and states, which completion relies on. InvalidArgumentError."""
-    taken = {tensor.name: "input" for tensor in config.input}
+    taken = {tensor.name: "an input" for tensor in config.input}
     _validate_controls(config, taken)
     outputs: set[str] = set()
     for state in config.sequence_batching.state:
         if reason := _wrong_with_state(state, taken, outputs):
             raise InvalidArgumentError(f"sequence batching state {reason} for {config.name}")
-        taken[state.input_name] = "state input"
+        taken[state.input_name] = "a state input"
         outputs.add(state.output_name)
         _validate_initial(config, state)
 
@@ -94,7 +94,7 @@ def _validate_controls(config: ModelConfig, taken: dict[str, str]) -> None:
     for item in config.sequence_batching.control_input:
         if reason := _wrong_with_control(item, taken, kinds):
             raise InvalidArgumentError(f"sequence batching control {reason} for {config.name}")
-        taken[item.name] = "control input"
+        taken[item.name] = "a control input"
         kinds.add(item.control[0].kind)
 
 
@@ -103,7 +103,7 @@ def _wrong_with_control(item: Any, taken: dict[str, str], kinds: set[int]) -> st
     if not item.name:
         return 'tensor must have a name; write control_input [ { name: "..." control [ ... ] } ]'
     if item.name in taken:
-        return f"tensor '{item.name}' is an {taken[item.name]} already; remove one of the two"
+        return f"tensor '{item.name}' is {taken[item.name]} already; remove one of the two"
     if len(item.control) != 1:
         return (
             f"tensor '{item.name}' must have exactly one control, got {len(item.control)}; write "
@@ -161,7 +161,7 @@ def _wrong_with_state(state: Any, taken: dict[str, str], outputs: set[str]) -> s
         if not getattr(state, field):
             return f"must specify '{field}'; write {field}: \"...\""
     if state.input_name in taken:
-        return f"'{state.input_name}' is an {taken[state.input_name]} already; remove one of the two"
+        return f"'{state.input_name}' is {taken[state.input_name]} already; remove one of the two"
     if state.output_name in outputs:
         return f"output '{state.output_name}' is given twice; keep one"
     if state.data_type == 0:
