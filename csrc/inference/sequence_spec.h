@@ -42,8 +42,8 @@ struct SequenceBatchingSpec {
   SequenceStrategy strategy = SequenceStrategy::kDirect;
   std::uint64_t max_sequence_idle_us = 1'000'000;
   std::uint64_t max_queue_delay_us = 0;
-  double minimum_slot_utilization = 0;             // direct
-  std::int64_t max_candidate_sequences = 0;        // oldest
+  double minimum_slot_utilization = 0;              // direct
+  std::int64_t max_candidate_sequences = 0;         // oldest
   std::vector<std::int64_t> preferred_batch_sizes;  // oldest
   std::vector<ControlSpec> controls;
   std::vector<StateSpec> states;

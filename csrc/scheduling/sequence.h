@@ -36,9 +36,9 @@ struct Sequence {
   RequestList waiting;
   // The START that the next requests belong to was cancelled.
   bool awaits_start = false;
-  std::uint64_t ready_ticket = 0;    // its turn among the ready ones; 0 = not drawn
-  std::int64_t idle_since_ns = 0;    // while neither running nor waiting
-  std::vector<Tensor> states;        // one per StateSpec; empty: the initial ones
+  std::uint64_t ready_ticket = 0;  // its turn among the ready ones; 0 = not drawn
+  std::int64_t idle_since_ns = 0;  // while neither running nor waiting
+  std::vector<Tensor> states;      // one per StateSpec; empty: the initial ones
 
   InferRequest* front() const { return again ? again.get() : waiting.front(); }
 };

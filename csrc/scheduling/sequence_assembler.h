@@ -1,5 +1,5 @@
-// A batch of sequences -> the tensors for the backend: the requests' inputs, the control tensors and
-// the states.
+// A batch of sequences -> the tensors for the backend: the requests' inputs, the control tensors
+// and the states.
 #pragma once
 
 #include <memory>
@@ -20,8 +20,8 @@ class SequenceAssembler {
       : spec_(std::move(spec)), states_(states) {}
 
   // Fills `execution` from the running requests of `rows`. A row without one gets a request of
-  // zeros, which nobody answers, and controls that are all false. Errors: Unavailable when memory is
-  // exhausted.
+  // zeros, which nobody answers, and controls that are all false. Errors: Unavailable when memory
+  // is exhausted.
   Status Assemble(const SequenceRows& rows, Execution* execution) const;
 
  private:

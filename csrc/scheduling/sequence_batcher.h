@@ -1,5 +1,5 @@
-// The scheduler of a model with sequence batching: each sequence keeps to one instance, its requests
-// run one after the other, and requests of different sequences share batches.
+// The scheduler of a model with sequence batching: each sequence keeps to one instance, its
+// requests run one after the other, and requests of different sequences share batches.
 //
 //   Enqueue -> SequenceTable (backlog | ready) -> SequencePolicy -> SequenceRunner -> responses
 //

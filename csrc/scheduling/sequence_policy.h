@@ -20,8 +20,8 @@ struct SequenceChoice {
   std::int64_t ready_at_ns = 0;
 };
 
-// The sequence that has been ready for longest is in every choice, so that none starves; those whose
-// shapes differ from its shapes wait for a batch of their own. Thread safe.
+// The sequence that has been ready for longest is in every choice, so that none starves; those
+// whose shapes differ from its shapes wait for a batch of their own. Thread safe.
 class SequencePolicy {
  public:
   // `states` outlives the policy.

@@ -31,16 +31,14 @@ Status CheckIdFits(const InferRequest& request, const ControlSpec& control) {
   const auto* number = std::get_if<std::uint64_t>(&request.sequence_id);
   const bool wants_text = control.type == DataType::kBytes;
   if ((number == nullptr) != wants_text) {
-    return Status::InvalidArgument("sequence_id is a " +
-                                   std::string(number != nullptr ? "number" : "string") + " but " +
-                                   ControlPlace(control, *request.spec) + "; send a " +
-                                   (wants_text ? "string" : "number"));
+    return Status::InvalidArgument(
+        "sequence_id is a " + std::string(number != nullptr ? "number" : "string") + " but " +
+        ControlPlace(control, *request.spec) + "; send a " + (wants_text ? "string" : "number"));
   }
   if (number == nullptr || *number <= LargestId(control.type)) return Status::Ok();
-  return Status::InvalidArgument(
-      "sequence_id " + std::to_string(*number) + " is too large: " +
-      ControlPlace(control, *request.spec) + ", which holds at most " +
-      std::to_string(LargestId(control.type)));
+  return Status::InvalidArgument("sequence_id " + std::to_string(*number) + " is too large: " +
+                                 ControlPlace(control, *request.spec) + ", which holds at most " +
+                                 std::to_string(LargestId(control.type)));
 }
 
 }  // namespace

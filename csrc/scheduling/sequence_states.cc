@@ -40,9 +40,8 @@ Result<std::unique_ptr<SequenceStates>> SequenceStates::Create(
 bool SequenceStates::SameShapes(const Sequence& a, const Sequence& b) const {
   const RowStates& left = Of(a, *a.front());
   const RowStates& right = Of(b, *b.front());
-  return std::ranges::equal(left, right, [](const Tensor& x, const Tensor& y) {
-    return x.shape == y.shape;
-  });
+  return std::ranges::equal(left, right,
+                            [](const Tensor& x, const Tensor& y) { return x.shape == y.shape; });
 }
 
 Status SequenceStates::Append(const SequenceRows& rows, Execution* execution) const {
@@ -83,8 +82,9 @@ Status SequenceStates::Take(const SequenceRows& rows, Execution* execution,
     std::vector<Tensor>& outputs = execution->outputs;
     const auto output = std::ranges::find(outputs, state.output_name, &Tensor::name);
     if (output == outputs.end()) {
-      return Status::Internal("model '" + spec_->name + "': the backend did not return the state '" +
-                              state.output_name + "'");
+      return Status::Internal("model '" + spec_->name +
+                              "': the backend did not return the state '" + state.output_name +
+                              "'");
     }
     FASTSERVE_RETURN_IF_ERROR(TakeRows(state, *output, taken));
     if (FindTensor(spec_->outputs, state.output_name) == nullptr) outputs.erase(output);

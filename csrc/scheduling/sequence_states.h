@@ -30,8 +30,9 @@ class SequenceStates {
   // True when the next requests of two ready sequences can share a batch, as to their states.
   bool SameShapes(const Sequence& a, const Sequence& b) const;
 
-  // Adds the state inputs, and asks for the state outputs. Rows that lie behind one another already,
-  // as those of the batch before do, are not copied. Errors: Unavailable when memory is exhausted.
+  // Adds the state inputs, and asks for the state outputs. Rows that lie behind one another
+  // already, as those of the batch before do, are not copied. Errors: Unavailable when memory is
+  // exhausted.
   Status Append(const SequenceRows& rows, Execution* execution) const;
   // Takes the state outputs out of the execution, but for those that are outputs of the model too.
   // One entry per row; slices of the batch's buffers. Errors: Internal when the backend left one

@@ -22,10 +22,10 @@ namespace fastserve {
 //                           +-- idle <-+             idle too long: gone
 //
 // Invariants: 1. a place has one sequence; 2. no sequence is in the backlog while a place is free;
-// 3. the backlog is served in order of its sequences' arrival; 4. a sequence with a place is exactly
-// one of ready, running and idle. Not thread safe: guarded by the batcher's mutex. Operations are
-// O(log n) in the sequences, O(instances) where a place is given.
-// Source: Triton user guide, "Sequence Batcher"; the rules for cancelled requests are our own.
+// 3. the backlog is served in order of its sequences' arrival; 4. a sequence with a place is
+// exactly one of ready, running and idle. Not thread safe: guarded by the batcher's mutex.
+// Operations are O(log n) in the sequences, O(instances) where a place is given. Source: Triton
+// user guide, "Sequence Batcher"; the rules for cancelled requests are our own.
 class SequenceTable {
  public:
   struct Options {

@@ -17,8 +17,8 @@ Result<Tensor> ZeroTensor(std::string name, DataType type, const Shape& shape);
 // Errors: Unavailable when memory is exhausted.
 Result<Tensor> JoinRows(std::span<const Tensor* const> parts);
 
-// The bytes at which each of the `rows` rows of a tensor begins, and the end. The first dimension is
-// `rows`. Errors: Internal for one that is not; InvalidArgument for malformed BYTES.
+// The bytes at which each of the `rows` rows of a tensor begins, and the end. The first dimension
+// is `rows`. Errors: Internal for one that is not; InvalidArgument for malformed BYTES.
 Result<std::vector<std::size_t>> RowBegins(const Tensor& tensor, std::size_t rows);
 
 }  // namespace fastserve

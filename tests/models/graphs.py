@@ -212,7 +212,7 @@ def sequence() -> onnx.ModelProto:
 
 
 def accumulator() -> onnx.ModelProto:
-    """OUTPUT is the sum of all FP32 INPUT [-1,1] of a sequence: the state SUM_IN becomes SUM_OUT."""
+    """OUTPUT is the sum of a sequence's FP32 INPUT [-1,1]: the state SUM_IN becomes SUM_OUT."""
     return build(
         [
             helper.make_node("Add", ["INPUT", "SUM_IN"], ["SUM_OUT"]),

@@ -7,7 +7,6 @@ from tests.models import graphs
 from tests.models.catalog import CONTROL_TYPES, MODELS, model_bytes
 
 
-
 def _controls_config(name: str) -> str:
     """The configuration of a `controls_<flag>_<id>` model: no input or output is written out."""
     _, flag, correlation_id = name.split("_")

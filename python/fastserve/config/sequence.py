@@ -1,5 +1,5 @@
-"""Sequence batching in a configuration: its defaults, its checks, and the tensors that the scheduler
-adds to those of the clients (control inputs and states).
+"""Sequence batching in a configuration: its defaults, its checks, and the tensors that clients do
+not see (control inputs and states).
 """
 
 from typing import Any
@@ -144,8 +144,8 @@ def _wrong_with_corrid(item: Any) -> str:
     control = item.control[0]
     if _pairs(control):
         return (
-            f"CONTROL_SEQUENCE_CORRID of '{item.name}' must not specify {', '.join(_pairs(control))}"
-            "; write data_type: TYPE_UINT64"
+            f"CONTROL_SEQUENCE_CORRID of '{item.name}' must not specify "
+            f"{', '.join(_pairs(control))}; write data_type: TYPE_UINT64"
         )
     if control.data_type not in _CORRID_TYPES:
         return (
@@ -157,21 +157,23 @@ def _wrong_with_corrid(item: Any) -> str:
 
 def _wrong_with_state(state: Any, taken: dict[str, str], outputs: set[str]) -> str:
     """What to write instead, or ""."""
-    for field in ("input_name", "output_name"):
+    wanted = {
+        "input_name": '"..."',
+        "output_name": '"..."',
+        "data_type": "TYPE_...",
+        "dims": "[ ... ]",
+    }
+    for field, example in wanted.items():
         if not getattr(state, field):
-            return f"must specify '{field}'; write {field}: \"...\""
-    if state.input_name in taken:
-        return f"'{state.input_name}' is {taken[state.input_name]} already; remove one of the two"
+            name = f"'{state.input_name}' " if state.input_name else ""
+            return f"{name}must specify '{field}'; write {field}: {example}"
+    name = state.input_name
+    if name in taken:
+        return f"'{name}' is {taken[name]} already; remove one of the two"
     if state.output_name in outputs:
         return f"output '{state.output_name}' is given twice; keep one"
-    if state.data_type == 0:
-        return f"'{state.input_name}' must specify 'data_type'; write data_type: TYPE_..."
-    if not state.dims:
-        return f"'{state.input_name}' must specify 'dims'; write dims: [ ... ]"
     bad = [dim for dim in state.dims if dim < 1 and dim != -1]
-    if bad:
-        return f"'{state.input_name}' has dimension {bad[0]}; write one >= 1, or -1 if it varies"
-    return ""
+    return f"'{name}' has dimension {bad[0]}; write one >= 1, or -1 if it varies" if bad else ""
 
 
 def _validate_initial(config: ModelConfig, state: Any) -> None:

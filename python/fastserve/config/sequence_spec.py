@@ -19,7 +19,7 @@ _ELEMENT_BYTES = {"BOOL": 1, "FP16": 2, "BF16": 2, "FP32": 4, "FP64": 8} | {
 
 
 def sequence_batching_spec(config: ModelConfig, model_directory: Path) -> dict[str, Any]:
-    """Blocks while files of initial states are read. InvalidArgumentError for one that cannot be."""
+    """Blocks while initial states are read. InvalidArgumentError for a file that is not one."""
     batching = config.sequence_batching
     strategy = batching.oldest if batching.HasField("oldest") else batching.direct
     return {
@@ -85,7 +85,7 @@ def _read_initial(config: ModelConfig, initial: Any, model_directory: Path) -> b
         raise InvalidArgumentError(f"cannot read {where}: {error}") from None
     if data_type == "BYTES" and _count_strings(data) != elements:
         raise InvalidArgumentError(
-            f"{where} must hold {elements} strings, each behind its length as 4 bytes, little-endian"
+            f"{where} must hold {elements} strings, each behind its length as 4 bytes"
         )
     return data
 

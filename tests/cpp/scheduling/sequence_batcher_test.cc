@@ -41,8 +41,7 @@ TEST_F(SequenceBatcherTest, RequestWithoutCorrelationIdIsRefused) {
 TEST_F(SequenceBatcherTest, LongIdsAndLargerBatchesAreRefused) {
   Start();
   batcher_->Enqueue(Make("long", std::string(129, 'x'), Flags::kStart), false);
-  EXPECT_EQ(StatusOf("long", 1).message(),
-            "sequence_id has 129 bytes, at most 128 are allowed");
+  EXPECT_EQ(StatusOf("long", 1).message(), "sequence_id has 129 bytes, at most 128 are allowed");
   RequestPtr two = Make("two", 1U, Flags::kStart);
   two->batch_size = 2;
   batcher_->Enqueue(two, false);

@@ -161,9 +161,8 @@ class Reference {
     for (const auto& sequence : all_) {
       if (sequence.place) used[sequence.place->instance].insert(sequence.place->slot);
     }
-    const auto roomiest = std::ranges::min_element(used, {}, [](const auto& set) {
-      return set.size();
-    });
+    const auto roomiest =
+        std::ranges::min_element(used, {}, [](const auto& set) { return set.size(); });
     for (std::int64_t slot = 0; slot < kPlaces; ++slot) {
       if (!roomiest->contains(slot))
         return SequencePlace{static_cast<std::size_t>(roomiest - used.begin()), slot};

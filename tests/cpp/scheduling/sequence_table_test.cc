@@ -45,9 +45,7 @@ class SequenceTableTest : public ::testing::Test {
     table_->Finish(sequence, /*again=*/false, now_ns_);
     return name;
   }
-  bool Cancel(const RequestPtr& request) {
-    return table_->Remove(request, now_ns_, &orphans_);
-  }
+  bool Cancel(const RequestPtr& request) { return table_->Remove(request, now_ns_, &orphans_); }
 
   std::unique_ptr<SequenceTable> table_;
   std::vector<RequestPtr> orphans_;

@@ -1,4 +1,5 @@
-// What the backend is given for a sequence, and what it keeps: control tensors, states, rescheduling.
+// What the backend is given for a sequence, and what it keeps: control tensors, states,
+// rescheduling.
 #include <gmock/gmock.h>
 
 #include "scheduling/sequence_batcher_test.h"

@@ -1,5 +1,5 @@
-"""A real recurrent model, served as a sequence with implicit state, answers what onnxruntime answers
-when its caller carries the state by hand.
+"""A real recurrent model served with implicit state answers what onnxruntime answers when its
+caller carries the state by hand.
 """
 
 import shutil

@@ -125,7 +125,7 @@ def test_a_wrong_control_is_named_with_what_to_write(control_input, message):
     [
         ("", "must specify 'input_name'"),
         ('input_name: "in"', "must specify 'output_name'"),
-        ('input_name: "X" output_name: "out"', "'X' is an input already"),
+        (STATE.replace(IN, '"X"'), "'X' is an input already; remove one of the two"),
         (f"{STATE} }} state {{ {STATE}", "'in' is a state input already"),
         (
             f"{STATE} }} state {{ {STATE.replace(IN, OTHER)}",

@@ -118,7 +118,11 @@ def test_controls_arrive_in_every_data_type(protocol: tuple, model: str) -> None
     number = next(_ids)
     sequence = Sequence(protocol, model, f"s{number}" if correlation_id == "string" else number)
     results = [sequence.send(7, start=True), sequence.send(7), sequence.send(7, end=True)]
-    for name, expected in {"STARTED": [1, 0, 0], "WAS_READY": [1, 1, 1], "ENDED": [0, 0, 1]}.items():
+    for name, expected in {
+        "STARTED": [1, 0, 0],
+        "WAS_READY": [1, 1, 1],
+        "ENDED": [0, 0, 1],
+    }.items():
         answers = [result.as_numpy(name) for result in results]
         assert {answer.dtype for answer in answers} == {np.dtype(_NUMPY[flag])}
         assert [int(answer.item()) for answer in answers] == expected
