@@ -28,25 +28,24 @@ SequenceBatcher::SequenceBatcher(Options options, std::unique_ptr<SequenceStates
       hold_until_queued_(options.hold_until_queued),
       hold_until_backlog_(options.hold_until_backlog),
       backend_model_(std::move(options.backend_model)),
-      instances_(std::move(options.instances)) {}
+      backend_instances_(std::move(options.instances)) {}
 
 SequenceBatcher::~SequenceBatcher() = default;
 
 void SequenceBatcher::Start() {
-  for (std::size_t i = 0; i < instances_.size(); ++i)
-    runners_.push_back(std::make_unique<SequenceRunner>(this, i, instances_[i].get()));
-  for (const auto& runner : runners_) {
-    workers_.emplace_back("fs-instance", [self = shared_from_this(), runner = runner.get()] {
-      self->WorkerLoop(runner);
-    });
+  for (std::size_t i = 0; i < backend_instances_.size(); ++i) {
+    instances_.push_back(std::make_unique<Instance>());
+    instances_[i]->runner = std::make_unique<SequenceRunner>(this, i, backend_instances_[i].get());
   }
+  for (std::size_t i = 0; i < instances_.size(); ++i)
+    workers_.emplace_back("fs-instance", [self = shared_from_this(), i] { self->WorkerLoop(i); });
 }
 
 void SequenceBatcher::Stop() {
   {
     const MutexLock lock(mutex_);
     stopping_ = true;
-    for (const auto& runner : runners_) runner->work.NotifyAll();
+    for (const auto& instance : instances_) instance->work.NotifyAll();
   }
   for (WorkerThread& worker : workers_) worker.JoinOrLetGo();
   std::vector<RequestPtr> waiting;
@@ -104,17 +103,22 @@ void SequenceBatcher::ChooseIdLocked(InferRequest* request) {
   request->sequence_end = true;
 }
 
-void SequenceBatcher::WorkerLoop(SequenceRunner* runner) {
-  while (AwaitBatch(runner)) runner->Run();
+void SequenceBatcher::WorkerLoop(std::size_t index) {
+  for (;;) {
+    SequenceRows rows = AwaitBatch(index);
+    if (rows.empty()) return;
+    instances_[index]->runner->Run(std::move(rows));
+  }
 }
 
-bool SequenceBatcher::AwaitBatch(SequenceRunner* runner) {
+SequenceRows SequenceBatcher::AwaitBatch(std::size_t index) {
   const MutexLock lock(mutex_);
   while (!stopping_) {
-    if (!runner->busy && TryFormLocked(runner)) return true;
-    runner->work.Wait(mutex_);
+    SequenceRows rows = TryFormLocked(index);
+    if (!rows.empty()) return rows;
+    instances_[index]->work.Wait(mutex_);
   }
-  return false;
+  return {};
 }
 
 bool SequenceBatcher::HoldsLocked() {
@@ -125,21 +129,19 @@ bool SequenceBatcher::HoldsLocked() {
   return false;
 }
 
-bool SequenceBatcher::TryFormLocked(SequenceRunner* runner) {
-  if (HoldsLocked()) return false;
-  SequenceChoice choice = policy_.Choose(table_.ready(runner->index), clock_.NowNs());
+SequenceRows SequenceBatcher::TryFormLocked(std::size_t index) {
+  if (instances_[index]->busy || HoldsLocked()) return {};
+  SequenceChoice choice = policy_.Choose(table_.ready(index), clock_.NowNs());
   if (choice.ready_at_ns != 0) {
     ArmTimerLocked(choice.ready_at_ns);
-    return false;
+    return {};
   }
-  if (choice.rows.empty()) return false;
-  runner->rows = std::move(choice.rows);
-  runner->busy = true;
-  for (Sequence* row : runner->rows) {
+  instances_[index]->busy = !choice.rows.empty();
+  for (Sequence* row : choice.rows) {
     if (row != nullptr) table_.Begin(row);
   }
   pending_.store(table_.waiting(), std::memory_order_relaxed);
-  return true;
+  return std::move(choice.rows);
 }
 
 void SequenceBatcher::GiveBackLocked(Sequence* sequence, bool wants_again, Dropped* dropped) {
@@ -156,16 +158,16 @@ void SequenceBatcher::GiveBackLocked(Sequence* sequence, bool wants_again, Dropp
   table_.Finish(sequence, again, now_ns);
 }
 
-void SequenceBatcher::FinishBatch(SequenceRunner* runner, const std::vector<bool>& rescheduled) {
+void SequenceBatcher::FinishBatch(std::size_t index, const SequenceRows& rows,
+                                  const std::vector<bool>& rescheduled) {
   Dropped dropped;
   {
     const MutexLock lock(mutex_);
-    for (std::size_t i = 0; i < runner->rows.size(); ++i) {
+    for (std::size_t i = 0; i < rows.size(); ++i) {
       const bool wants_again = i < rescheduled.size() && rescheduled[i];
-      if (runner->rows[i] != nullptr) GiveBackLocked(runner->rows[i], wants_again, &dropped);
+      if (rows[i] != nullptr) GiveBackLocked(rows[i], wants_again, &dropped);
     }
-    runner->rows.clear();
-    runner->busy = false;
+    instances_[index]->busy = false;
     PublishLocked();
   }
   FailStopped(dropped.stopped);
@@ -179,8 +181,9 @@ void SequenceBatcher::PublishLocked() {
   pending_.store(table_.waiting(), std::memory_order_relaxed);
   if (const std::int64_t expiry_ns = table_.next_expiry_ns(); expiry_ns != 0)
     ArmTimerLocked(expiry_ns);
-  for (const auto& runner : runners_) {
-    if (!runner->busy && !table_.ready(runner->index).empty()) runner->work.NotifyOne();
+  for (std::size_t i = 0; i < instances_.size(); ++i) {
+    Instance& instance = *instances_[i];
+    if (!instance.busy && !table_.ready(i).empty()) instance.work.NotifyOne();
   }
 }
 

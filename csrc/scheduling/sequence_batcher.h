@@ -67,12 +67,19 @@ class SequenceBatcher final : public Scheduler,
  private:
   friend class SequenceRunner;
 
+  struct Instance {
+    std::unique_ptr<SequenceRunner> runner;
+    ConditionVariable work;  // the instance's thread waits here
+    bool busy = false;       // runs a batch
+  };
+
   SequenceBatcher(Options options, std::unique_ptr<SequenceStates> states);
   void Start();
-  void WorkerLoop(SequenceRunner* runner);
-  // Waits until the runner's rows are filled. False: stopping.
-  bool AwaitBatch(SequenceRunner* runner) EXCLUDES(mutex_);
-  bool TryFormLocked(SequenceRunner* runner) REQUIRES(mutex_);
+  void WorkerLoop(std::size_t index);
+  // Waits for a batch of the instance. Empty: stopping.
+  SequenceRows AwaitBatch(std::size_t index) EXCLUDES(mutex_);
+  // Empty when nothing is to run now.
+  SequenceRows TryFormLocked(std::size_t index) REQUIRES(mutex_);
   bool HoldsLocked() REQUIRES(mutex_);
   // OK, or why the request is not taken.
   Status AddLocked(const RequestPtr& request) REQUIRES(mutex_);
@@ -83,8 +90,9 @@ class SequenceBatcher final : public Scheduler,
     std::vector<RequestPtr> stopped;
   };
   void GiveBackLocked(Sequence* sequence, bool wants_again, Dropped* dropped) REQUIRES(mutex_);
-  // Gives the sequences of a batch back; requests that are to run again wait again.
-  void FinishBatch(SequenceRunner* runner, const std::vector<bool>& rescheduled) EXCLUDES(mutex_);
+  // Gives the sequences of an instance's batch back; requests that are to run again wait again.
+  void FinishBatch(std::size_t index, const SequenceRows& rows,
+                   const std::vector<bool>& rescheduled) EXCLUDES(mutex_);
   // After every change of the table: the counter, the timer, and the threads that have work now.
   void PublishLocked() REQUIRES(mutex_);
   void ArmTimerLocked(std::int64_t deadline_ns) REQUIRES(mutex_);
@@ -109,8 +117,9 @@ class SequenceBatcher final : public Scheduler,
   std::uint32_t hold_until_backlog_ GUARDED_BY(mutex_);
 
   const std::shared_ptr<BackendModel> backend_model_;  // before the instances: destroyed after them
-  std::vector<std::unique_ptr<BackendInstance>> instances_;
-  std::vector<std::unique_ptr<SequenceRunner>> runners_;
+  const std::vector<std::unique_ptr<BackendInstance>> backend_instances_;
+  // Made by Start; `busy` is guarded by mutex_.
+  std::vector<std::unique_ptr<Instance>> instances_;
   std::vector<WorkerThread> workers_;
 };
 

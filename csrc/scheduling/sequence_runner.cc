@@ -11,15 +11,16 @@
 
 namespace fastserve {
 
-void SequenceRunner::Run() {
+void SequenceRunner::Run(SequenceRows rows) {
+  rows_ = std::move(rows);
   // The last response may drop the last reference to the model.
   const std::shared_ptr<SequenceBatcher> keep = batcher_.shared_from_this();
   times_ = {};
   times_.compute_start_ns = batcher_.clock_.NowNs();
-  for (Sequence* row : rows) {
+  for (Sequence* row : rows_) {
     if (row != nullptr && row->running->sequence_start) row->states.clear();
   }
-  const Status status = batcher_.assembler_.Assemble(rows, &execution_);
+  const Status status = batcher_.assembler_.Assemble(rows_, &execution_);
   times_.compute_input_end_ns = batcher_.clock_.NowNs();
   if (!status.ok()) {
     OnExecuted(&execution_, status);
@@ -41,10 +42,10 @@ Status SequenceRunner::TakeOutputs() {
                             "', whose configuration does not say iterative_sequence: true");
   }
   std::vector<RowStates> states;
-  FASTSERVE_RETURN_IF_ERROR(batcher_.states_->Take(rows, &execution_, &states));
+  FASTSERVE_RETURN_IF_ERROR(batcher_.states_->Take(rows_, &execution_, &states));
   FASTSERVE_RETURN_IF_ERROR(SplitBatch(*batcher_.spec_, &execution_, &responses_));
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i] != nullptr) rows[i]->states = std::move(states[i]);
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    if (rows_[i] != nullptr) rows_[i]->states = std::move(states[i]);
   }
   return Status::Ok();
 }
@@ -61,26 +62,26 @@ void SequenceRunner::Finish(const Status& status) {
   execution_.outputs.clear();
   execution_.requests.clear();
   responses_.clear();
-  batcher_.FinishBatch(this, rescheduled);
+  batcher_.FinishBatch(index_, std::exchange(rows_, {}), rescheduled);
   delivery.set_may_linger(batcher_.pending_requests() == 0);
 }
 
 void SequenceRunner::Record(bool succeeded) {
   std::vector<RequestPtr> completed;
   std::int64_t batch_size = 0;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i] == nullptr) continue;
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    if (rows_[i] == nullptr) continue;
     ++batch_size;
-    if (!Rescheduled(i)) completed.push_back(rows[i]->running);
+    if (!Rescheduled(i)) completed.push_back(rows_[i]->running);
   }
   batcher_.statistics_->RecordBatch(completed, batch_size, times_, succeeded,
                                     batcher_.clock_.WallMs());
 }
 
 void SequenceRunner::RespondAll() {
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i] == nullptr || Rescheduled(i)) continue;
-    InferRequest& request = *rows[i]->running;
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    if (rows_[i] == nullptr || Rescheduled(i)) continue;
+    InferRequest& request = *rows_[i]->running;
     request.timestamps.compute_start = times_.compute_start_ns;
     request.timestamps.compute_input_end = times_.compute_input_end_ns;
     request.timestamps.compute_output_start = times_.compute_output_start_ns;
@@ -94,7 +95,7 @@ void SequenceRunner::RespondAll() {
 }
 
 void SequenceRunner::FailAll(const Status& status) {
-  for (const Sequence* row : rows) {
+  for (const Sequence* row : rows_) {
     if (row != nullptr) row->running->Fail(status, FailureReason::kBackend);
   }
 }

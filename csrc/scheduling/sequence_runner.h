@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "base/mutex.h"
 #include "scheduling/model_statistics.h"
 #include "scheduling/sequence_states.h"
 
@@ -13,23 +12,17 @@ namespace fastserve {
 
 class SequenceBatcher;
 
-// Owned by its SequenceBatcher, whose mutex guards `rows`, `busy` and `work` while no batch runs;
-// the rest belongs to the thread that runs the batch. One batch at a time, whatever the backend's
-// depth: the next one may need the states that this one makes.
+// Owned by its SequenceBatcher; belongs to the thread that runs the batch. One batch at a time,
+// whatever the backend's depth: the next one may need the states that this one makes.
 class SequenceRunner final : public ExecutionObserver {
  public:
   SequenceRunner(SequenceBatcher* batcher, std::size_t index, BackendInstance* instance)
-      : index(index), batcher_(*batcher), instance_(*instance) {}
+      : batcher_(*batcher), index_(index), instance_(*instance) {}
 
   // Executes `rows`. Every request is completed, or rescheduled, and the sequences are given back
   // before OnExecuted returns.
-  void Run();
+  void Run(SequenceRows rows);
   void OnExecuted(Execution* execution, Status status) override;
-
-  const std::size_t index;
-  SequenceRows rows;
-  bool busy = false;
-  ConditionVariable work;
 
  private:
   // Outputs -> responses and states.
@@ -43,7 +36,9 @@ class SequenceRunner final : public ExecutionObserver {
   }
 
   SequenceBatcher& batcher_;
+  const std::size_t index_;  // of the instance
   BackendInstance& instance_;
+  SequenceRows rows_;
   Execution execution_;
   BatchTimes times_;
   std::vector<InferResponse> responses_;
