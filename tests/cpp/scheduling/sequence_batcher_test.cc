@@ -256,6 +256,7 @@ TEST_F(SequenceBatcherTest, StopFromAResponseIsSafe) {
   RequestPtr request = Make("last", 1U, Flags::kStart);
   request->sink = sink;
   batcher_->Enqueue(request, false);
+  request = nullptr;  // its cancel hook holds the batcher
   sink->done.wait(false);
   Send("late", 1);
   EXPECT_EQ(StatusOf("late", 1).code(), StatusCode::kUnavailable);

@@ -96,7 +96,7 @@ class Reference {
         return follower->sequence_start;
       });
       orphans.assign(at, next);
-      sequence->cut = next == sequence->queue.end();
+      if (next == sequence->queue.end()) sequence->cut = true;
       sequence->queue.erase(at, next);
     }
     Update(id, now, /*was_used=*/true);
