@@ -152,6 +152,8 @@ class Engine:
 
 class InferRequest:
     id: str
+    sequence_end: bool
+    sequence_start: bool
     def __init__(
         self, model_name: str, model_version: typing.SupportsInt | typing.SupportsIndex = -1
     ) -> None: ...
@@ -180,6 +182,10 @@ class InferRequest:
     def priority(self) -> int: ...
     @priority.setter
     def priority(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def sequence_id(self) -> int | str: ...
+    @sequence_id.setter
+    def sequence_id(self, arg0: typing.SupportsInt | typing.SupportsIndex | str) -> None: ...
     @property
     def timeout_us(self) -> int: ...
     @timeout_us.setter
