@@ -95,7 +95,7 @@ class SchedulerContract : public ::testing::TestWithParam<Kind> {
     RepeatableRandom random(static_cast<std::uint64_t>(client));
     for (int i = 0; i < count; ++i) {
       RequestPtr request =
-          Make(std::to_string(client * count + i), static_cast<std::uint64_t>(client + 1));
+          Make(std::to_string(client * count + i), static_cast<std::uint64_t>(client) + 1);
       request->sequence_start = i == 0 || random.Below(4) == 0;
       request->sequence_end = random.Below(8) == 0;
       scheduler_->Enqueue(request, /*lend=*/false);
