@@ -69,8 +69,7 @@ using RateLimitResources = std::map<std::string, std::uint32_t>;
 
 std::shared_ptr<Engine> CreateEngine(std::uint64_t max_inflight_bytes,
                                      std::uint32_t delay_scheduler_requests, bool counter_latencies,
-             py::arg("rate_limit_resources") = py::none(),
-             py::arg("backlog_delay_scheduler_requests") = 0);
+                                     std::optional<RateLimitResources> rate_limit_resources,
                                      std::uint32_t backlog_delay_scheduler_requests) {
   EngineOptions options;
   options.max_inflight_bytes = max_inflight_bytes;

@@ -28,13 +28,20 @@ SequenceBatcher::SequenceBatcher(Options options, std::unique_ptr<SequenceStates
       hold_until_queued_(options.hold_until_queued),
       hold_until_backlog_(options.hold_until_backlog),
       backend_model_(std::move(options.backend_model)),
-      backend_instances_(std::move(options.instances)) {}
+      backend_instances_(std::move(options.instances)),
+      claims_(std::move(options.claims)) {}
 
 SequenceBatcher::~SequenceBatcher() = default;
 
 void SequenceBatcher::Start() {
+  std::size_t next_claim = 0;
   for (std::size_t i = 0; i < backend_instances_.size(); ++i) {
     instances_.push_back(std::make_unique<Instance>());
+    if (!claims_.empty()) {
+      instances_[i]->claim = claims_[next_claim].get();
+      instances_[i]->claim->set_on_reserved([this] { OnReserved(); });
+      next_claim += static_cast<std::size_t>(backend_instances_[i]->depth());
+    }
     instances_[i]->runner = std::make_unique<SequenceRunner>(this, i, backend_instances_[i].get());
   }
   for (std::size_t i = 0; i < instances_.size(); ++i)
@@ -52,6 +59,9 @@ void SequenceBatcher::Stop() {
   {
     const MutexLock lock(mutex_);
     table_.TakeAll(&waiting);
+    for (const auto& instance : instances_) {
+      if (instance->claim != nullptr && !instance->busy) instance->claim->Withdraw();
+    }
     pending_.store(0, std::memory_order_relaxed);
   }
   FailStopped(waiting);
@@ -130,13 +140,19 @@ bool SequenceBatcher::HoldsLocked() {
 }
 
 SequenceRows SequenceBatcher::TryFormLocked(std::size_t index) {
-  if (instances_[index]->busy || HoldsLocked()) return {};
+  Instance& instance = *instances_[index];
+  if (instance.busy || HoldsLocked()) return {};
   SequenceChoice choice = policy_.Choose(table_.ready(index), clock_.NowNs());
   if (choice.ready_at_ns != 0) {
     ArmTimerLocked(choice.ready_at_ns);
     return {};
   }
-  instances_[index]->busy = !choice.rows.empty();
+  if (choice.rows.empty()) {
+    if (instance.claim != nullptr) instance.claim->Withdraw();  // without work no place in line
+    return {};
+  }
+  if (instance.claim != nullptr && !instance.claim->TryTake()) return {};
+  instance.busy = true;
   for (Sequence* row : choice.rows) {
     if (row != nullptr) table_.Begin(row);
   }
@@ -167,7 +183,9 @@ void SequenceBatcher::FinishBatch(std::size_t index, const SequenceRows& rows,
       const bool wants_again = i < rescheduled.size() && rescheduled[i];
       if (rows[i] != nullptr) GiveBackLocked(rows[i], wants_again, &dropped);
     }
-    instances_[index]->busy = false;
+    Instance& instance = *instances_[index];
+    if (instance.claim != nullptr) instance.claim->GiveBack();
+    instance.busy = false;
     PublishLocked();
   }
   FailStopped(dropped.stopped);
@@ -202,6 +220,12 @@ void SequenceBatcher::OnTimer() {
   if (stopping_) return;
   table_.Expire(clock_.NowNs());
   PublishLocked();
+}
+
+void SequenceBatcher::OnReserved() {
+  timer_.Schedule(clock_.NowNs(), [weak = weak_from_this()] {
+    if (const auto batcher = weak.lock()) batcher->OnTimer();
+  });
 }
 
 void SequenceBatcher::OnCancel(const RequestPtr& request) {

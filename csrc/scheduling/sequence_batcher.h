@@ -20,6 +20,7 @@
 #include "inference/model_spec.h"
 #include "inference/request.h"
 #include "scheduling/model_statistics.h"
+#include "scheduling/rate_limiter.h"
 #include "scheduling/scheduler.h"
 #include "scheduling/sequence_assembler.h"
 #include "scheduling/sequence_policy.h"
@@ -44,6 +45,9 @@ class SequenceBatcher final : public Scheduler,
     const Clock* clock = nullptr;
     DeadlineTimer* timer = nullptr;
     std::shared_ptr<ModelStatistics> statistics;
+    // What each slot of the instances, as many as their depths, needs of the rate limiter; empty:
+    // it is off. An instance uses the claim of its first slot.
+    std::vector<std::unique_ptr<ResourceClaim>> claims;
     // Test aids: nothing runs until so many requests wait on the instances
     // (TRITONSERVER_DELAY_SCHEDULER), and so many in the backlog
     // (TRITONSERVER_BACKLOG_DELAY_SCHEDULER), once. 0 = off.
@@ -69,8 +73,9 @@ class SequenceBatcher final : public Scheduler,
 
   struct Instance {
     std::unique_ptr<SequenceRunner> runner;
-    ConditionVariable work;  // the instance's thread waits here
-    bool busy = false;       // runs a batch
+    ResourceClaim* claim = nullptr;  // null: no rate limiter
+    ConditionVariable work;          // the instance's thread waits here
+    bool busy = false;               // runs a batch
   };
 
   SequenceBatcher(Options options, std::unique_ptr<SequenceStates> states);
@@ -97,6 +102,9 @@ class SequenceBatcher final : public Scheduler,
   void PublishLocked() REQUIRES(mutex_);
   void ArmTimerLocked(std::int64_t deadline_ns) REQUIRES(mutex_);
   void OnTimer() EXCLUDES(mutex_);
+  // The rate limiter has reserved what an instance waits for. Takes no lock of ours: the limiter
+  // holds its own.
+  void OnReserved();
   void FailStopped(const std::vector<RequestPtr>& requests) const;
 
   const std::shared_ptr<const ModelSpec> spec_;
@@ -118,6 +126,7 @@ class SequenceBatcher final : public Scheduler,
 
   const std::shared_ptr<BackendModel> backend_model_;  // before the instances: destroyed after them
   const std::vector<std::unique_ptr<BackendInstance>> backend_instances_;
+  const std::vector<std::unique_ptr<ResourceClaim>> claims_;
   // Made by Start; `busy` is guarded by mutex_.
   std::vector<std::unique_ptr<Instance>> instances_;
   std::vector<WorkerThread> workers_;

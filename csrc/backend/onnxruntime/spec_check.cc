@@ -43,7 +43,7 @@ Status CheckShape(const ModelSpec& spec, const std::string& place, const TensorS
   if (!value.has_shape) return Status::Ok();
   const Shape& declared = value.tensor.shape;
   const bool batches = spec.max_batch_size > 0;
-  if (batches && !declared.empty() && declared[0] != -1 && declared[0] != spec.max_batch_size) {
+  if (batches && declared[0] != -1 && declared[0] != spec.max_batch_size) {
     return Status::InvalidArgument(
         place + " has the fixed first dimension " + std::to_string(declared[0]) +
         " in the model file, so the model cannot batch: write 'max_batch_size: 0' instead of " +
@@ -52,7 +52,7 @@ Status CheckShape(const ModelSpec& spec, const std::string& place, const TensorS
   }
   const Shape configured = FullShape(tensor, batches);
   if (Compatible(configured, declared)) return Status::Ok();
-  Shape expected(declared.begin() + (batches && !declared.empty() ? 1 : 0), declared.end());
+  Shape expected(declared.begin() + (batches ? 1 : 0), declared.end());
   return Status::InvalidArgument(place + " has shape " + ShapeToString(declared) +
                                  " in the model file but the configuration makes it " +
                                  ShapeToString(configured) +

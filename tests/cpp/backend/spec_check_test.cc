@@ -110,11 +110,6 @@ TEST(SpecCheck, StatesAndControlsAreTensorsOfTheModelFile) {
   EXPECT_THAT(MessageOf(spec), HasSubstr("unexpected input 'START'"));
 }
 
-TEST(SpecCheck, ScalarOfTheFileWhereTheModelBatchesIsAnError) {
-  EXPECT_THAT(MessageOf("scalar", 0, [](ModelSpec& spec) { spec.max_batch_size = 4; }),
-              HasSubstr("has shape [] in the model file"));
-}
-
 TEST(SpecCheck, RefusesAnOutputThatIsNotATensor) {
   EXPECT_THAT(
       MessageOf("sequence", 8,

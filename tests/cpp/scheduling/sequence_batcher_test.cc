@@ -191,6 +191,19 @@ TEST_F(SequenceBatcherTest, SequencesAreSpreadOverInstancesAndStayThere) {
   EXPECT_NE(first["1"], first["2"]);
 }
 
+TEST_F(SequenceBatcherTest, InstancesThatShareAResourceTakeTurns) {
+  InstanceGroupSpec group;
+  group.resources = {{"r", false, 1}};
+  for (int i = 0; i < 2; ++i) claims_.push_back(std::move(limiter_.Register(group).value()));
+  Start(2);
+  Occupy();
+  for (int i = 0; i < 10; ++i) Send("other" + std::to_string(i), 2, Flags::kStart);
+  EXPECT_EQ(strings_->seen().size(), 1U);
+  strings_->Release();
+  sink_->Await(11);
+  EXPECT_EQ(strings_->seen().size(), 11U);
+}
+
 TEST_F(SequenceBatcherTest, TestAidsHoldUntilSlotsAndBacklogAreFull) {
   spec_->max_batch_size = 0;
   Start(1, /*hold_until_queued=*/1, /*hold_until_backlog=*/2);

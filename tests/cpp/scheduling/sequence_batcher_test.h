@@ -38,6 +38,7 @@ class SequenceBatcherTest : public ::testing::Test {
     options.statistics = statistics_;
     options.hold_until_queued = hold_until_queued;
     options.hold_until_backlog = hold_until_backlog;
+    options.claims = std::move(claims_);
     for (std::size_t i = 0; i < instances; ++i)
       options.instances.push_back(std::make_unique<SequenceInstance>(strings_, i));
     auto batcher = SequenceBatcher::Create(std::move(options));
@@ -82,6 +83,8 @@ class SequenceBatcherTest : public ::testing::Test {
     return -1;
   }
 
+  RateLimiter limiter_{{}};
+  std::vector<std::unique_ptr<ResourceClaim>> claims_;  // Start hands them on
   FakeClock clock_;
   DeadlineTimer timer_{clock_};
   std::shared_ptr<ModelSpec> spec_ = MakeSequenceSpec(4);
