@@ -24,7 +24,7 @@ help: ## Show this list
 
 setup: $(SETUP) ## Install missing packages, make the virtual environment
 
-$(SETUP): requirements/dev.in pyproject.toml tools/setup/packages.sh tools/setup/environment.sh
+$(SETUP): requirements/dev.in requirements/files.in pyproject.toml tools/setup/packages.sh tools/setup/environment.sh
 	tools/setup/packages.sh
 	tools/setup/environment.sh $(PYTHON) $(VENV)
 	@touch $@

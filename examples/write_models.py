@@ -59,6 +59,17 @@ def classifier() -> ModelProto:
     return model(graph)
 
 
+def running_sum() -> ModelProto:
+    """SUM and the state SUM_OUT are VALUE plus the state SUM_IN."""
+    nodes = [
+        helper.make_node("Add", ["VALUE", "SUM_IN"], ["SUM_OUT"]),
+        helper.make_node("Identity", ["SUM_OUT"], ["SUM"]),
+    ]
+    inputs = [tensor(name, ["batch", 1]) for name in ("VALUE", "SUM_IN")]
+    outputs = [tensor(name, ["batch", 1]) for name in ("SUM", "SUM_OUT")]
+    return model(helper.make_graph(nodes, "running_sum", inputs, outputs))
+
+
 MODELS = {
     "add_sub/1": add_sub,
     "batched/1": lambda: times(2, ["batch", 16]),
@@ -66,6 +77,7 @@ MODELS = {
     "versions/1": lambda: times(1, ["batch", 4]),
     "versions/2": lambda: times(2, ["batch", 4]),
     "versions/3": lambda: times(3, ["batch", 4]),
+    "running_sum/1": running_sum,
     "single/1": lambda: times(0.5, [3, "n"]),
 }
 

@@ -25,6 +25,10 @@ struct Execution {
   std::vector<std::string> requested_outputs;  // the union over the requests; empty: all
   std::int64_t batch_size = 0;  // sum of first dimensions; 1 when the model does not batch
   std::vector<Tensor> outputs;
+  // A backend of an `iterative_sequence` model that wants requests again sets this, one entry per
+  // request: those that are true get no answer now and come back, before what follows them in their
+  // sequence. Empty: none.
+  std::vector<bool> rescheduled;
   // Clock::NowNs() set by the backend where it knows better than the scheduler; 0 otherwise.
   std::int64_t compute_input_end_ns = 0;
   std::int64_t compute_output_start_ns = 0;

@@ -91,11 +91,13 @@ using RateLimitResources = std::map<std::string, std::uint32_t>;
 std::shared_ptr<Engine> CreateEngine(std::uint64_t max_inflight_bytes,
                                      std::uint32_t delay_scheduler_requests, bool counter_latencies,
                                      std::optional<RateLimitResources> rate_limit_resources,
-                                     const py::dict& cache) {
+                                     const py::dict& cache,
+                                     std::uint32_t backlog_delay_scheduler_requests) {
   EngineOptions options;
   options.cache = ReadCacheOptions(cache);
   options.max_inflight_bytes = max_inflight_bytes;
   options.delay_scheduler_requests = delay_scheduler_requests;
+  options.backlog_delay_scheduler_requests = backlog_delay_scheduler_requests;
   options.metrics_counter_latencies = counter_latencies;
   options.rate_limit = rate_limit_resources.has_value();
   if (rate_limit_resources) options.rate_limit_resources = std::move(*rate_limit_resources);
@@ -240,7 +242,8 @@ void BindEngine(py::module_& module) {
   EngineClass engine(module, "Engine");
   engine.def(py::init(&CreateEngine), py::arg("max_inflight_bytes") = 0,
              py::arg("delay_scheduler_requests") = 0, py::arg("counter_latencies") = true,
-             py::arg("rate_limit_resources") = py::none(), py::arg("cache") = py::dict());
+             py::arg("rate_limit_resources") = py::none(), py::arg("cache") = py::dict(),
+             py::arg("backlog_delay_scheduler_requests") = 0);
   BindModels(engine);
   BindServerState(engine);
   BindInference(module, engine);

@@ -201,6 +201,9 @@ void BindRequest(py::module_& module) {
       .def_readwrite("id", &InferRequest::id)
       .def_readwrite("priority", &InferRequest::priority)
       .def_readwrite("timeout_us", &InferRequest::timeout_us)
+      .def_readwrite("sequence_id", &InferRequest::sequence_id)
+      .def_readwrite("sequence_start", &InferRequest::sequence_start)
+      .def_readwrite("sequence_end", &InferRequest::sequence_end)
       .def(
           "set_parameter",
           [](InferRequest& request, const std::string& key,

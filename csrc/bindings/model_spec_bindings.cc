@@ -27,16 +27,20 @@ Shape ReadShape(const py::handle& dims) {
   return Shape(values.begin(), values.end());
 }
 
-TensorSpec ReadTensor(const py::dict& values) {
-  TensorSpec tensor;
-  Read(values, "name", &tensor.name);
+DataType ReadDataType(const py::dict& values, const std::string& tensor_name) {
   const auto type_name = values["type"].cast<std::string>();
   const auto type = ParseDataType(type_name);
   if (!type) {
-    ThrowIfError(Status::InvalidArgument("tensor '" + tensor.name + "' has unknown data type '" +
+    ThrowIfError(Status::InvalidArgument("tensor '" + tensor_name + "' has unknown data type '" +
                                          type_name + "'"));
   }
-  tensor.type = *type;
+  return *type;
+}
+
+TensorSpec ReadTensor(const py::dict& values) {
+  TensorSpec tensor;
+  Read(values, "name", &tensor.name);
+  tensor.type = ReadDataType(values, tensor.name);
   tensor.dims = ReadShape(values["dims"]);
   if (values.contains("reshape") && !values["reshape"].is_none()) {
     tensor.has_reshape = true;
@@ -84,6 +88,51 @@ DynamicBatchingSpec ReadDynamicBatching(const py::dict& values) {
           ReadQueuePolicy(policy.cast<py::dict>());
     }
   }
+  return batching;
+}
+
+ControlSpec ReadControl(const py::dict& values) {
+  static const std::map<std::string, ControlKind> kKinds = {
+      {"START", ControlKind::kStart},
+      {"READY", ControlKind::kReady},
+      {"END", ControlKind::kEnd},
+      {"CORRID", ControlKind::kCorrelationId}};
+  ControlSpec control;
+  Read(values, "input_name", &control.input_name);
+  control.kind = kKinds.at(values["kind"].cast<std::string>());
+  control.type = ReadDataType(values, control.input_name);
+  Read(values, "false_value", &control.false_value);
+  Read(values, "true_value", &control.true_value);
+  return control;
+}
+
+StateSpec ReadState(const py::dict& values) {
+  StateSpec state;
+  Read(values, "input_name", &state.input_name);
+  Read(values, "output_name", &state.output_name);
+  state.type = ReadDataType(values, state.input_name);
+  state.dims = ReadShape(values["dims"]);
+  state.initial_dims = ReadShape(values["initial_dims"]);
+  state.initial_data = values["initial_data"].cast<std::string>();
+  return state;
+}
+
+SequenceBatchingSpec ReadSequenceBatching(const py::dict& values) {
+  SequenceBatchingSpec batching;
+  batching.enabled = true;
+  bool oldest = false;
+  Read(values, "oldest", &oldest);
+  batching.strategy = oldest ? SequenceStrategy::kOldest : SequenceStrategy::kDirect;
+  Read(values, "max_sequence_idle_us", &batching.max_sequence_idle_us);
+  Read(values, "max_queue_delay_us", &batching.max_queue_delay_us);
+  Read(values, "minimum_slot_utilization", &batching.minimum_slot_utilization);
+  Read(values, "max_candidate_sequences", &batching.max_candidate_sequences);
+  Read(values, "preferred_batch_sizes", &batching.preferred_batch_sizes);
+  Read(values, "iterative", &batching.iterative);
+  for (const py::handle control : values["controls"])
+    batching.controls.push_back(ReadControl(control.cast<py::dict>()));
+  for (const py::handle state : values["states"])
+    batching.states.push_back(ReadState(state.cast<py::dict>()));
   return batching;
 }
 
@@ -164,6 +213,9 @@ std::shared_ptr<const ModelSpec> ModelSpecFromDict(const py::dict& values) {
   spec->outputs = ReadTensors(values, "outputs");
   if (values.contains("dynamic_batching") && !values["dynamic_batching"].is_none()) {
     spec->dynamic_batching = ReadDynamicBatching(values["dynamic_batching"].cast<py::dict>());
+  }
+  if (values.contains("sequence_batching")) {
+    spec->sequence_batching = ReadSequenceBatching(values["sequence_batching"].cast<py::dict>());
   }
   spec->instance_groups = ReadInstanceGroups(values);
   spec->warmup = ReadWarmup(values);

@@ -114,6 +114,7 @@ Result<LoadedModelPtr> Engine::LoadModel(std::shared_ptr<const ModelSpec> spec) 
   environment.rate_limiter = impl_->options.rate_limit ? &impl_->rate_limiter : nullptr;
   environment.cache = impl_->cache;
   environment.hold_until_queued = impl_->options.delay_scheduler_requests;
+  environment.hold_until_backlog = impl_->options.backlog_delay_scheduler_requests;
   return LoadedModel::Create(std::move(spec), backend, environment);
 }
 

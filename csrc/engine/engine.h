@@ -29,6 +29,9 @@ struct EngineOptions {
   // TRITONSERVER_DELAY_SCHEDULER: batching holds until this many requests are queued once; 0 = off.
   // Test aid.
   std::uint32_t delay_scheduler_requests = 0;
+  // TRITONSERVER_BACKLOG_DELAY_SCHEDULER: sequence batching holds until this many requests are in
+  // the backlog once; 0 = off. Test aid.
+  std::uint32_t backlog_delay_scheduler_requests = 0;
   bool metrics_counter_latencies = true;  // --metrics-config
   // --rate-limit=execution_count, and --rate-limit-resource by lower-case name.
   bool rate_limit = false;

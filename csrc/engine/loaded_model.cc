@@ -6,6 +6,8 @@
 #include "inference/validation.h"
 #include "scheduling/dynamic_batcher.h"
 #include "scheduling/warm_up.h"
+=======
+#include "scheduling/sequence_batcher.h"
 
 namespace fastserve {
 
@@ -51,6 +53,7 @@ Status LoadedModel::Start(Backend* backend, const Environment& environment) {
   for (const InstanceGroupSpec& group : groups) {
     FASTSERVE_RETURN_IF_ERROR(CreateInstances(group, environment.rate_limiter, &options));
   }
+  if (spec_->sequence_batching.enabled) return StartSequences(std::move(options), environment);
   scheduler_ = DynamicBatcher::Create(std::move(options));
   StartCaching(environment);
   return Status::Ok();
@@ -93,6 +96,22 @@ void LoadedModel::StartCaching(const Environment& environment) {
   options.clock = &clock_;
   options.model = this;
   single_flight_ = std::make_shared<SingleFlight>(std::move(options));
+}
+
+Status LoadedModel::StartSequences(DynamicBatcher::Options options,
+                                   const Environment& environment) {
+  SequenceBatcher::Options sequences;
+  sequences.spec = spec_;
+  sequences.backend_model = std::move(options.backend_model);
+  sequences.instances = std::move(options.instances);
+  sequences.claims = std::move(options.claims);
+  sequences.clock = environment.clock;
+  sequences.timer = environment.timer;
+  sequences.statistics = statistics_;
+  sequences.hold_until_queued = environment.hold_until_queued;
+  sequences.hold_until_backlog = environment.hold_until_backlog;
+  FASTSERVE_ASSIGN_OR_RETURN(scheduler_, SequenceBatcher::Create(std::move(sequences)));
+  return Status::Ok();
 }
 
 bool LoadedModel::Submit(const RequestPtr& request, bool may_lend) {

@@ -31,6 +31,7 @@ class LoadedModel final : public CompletionListener,
     std::shared_ptr<ResponseCache> cache;  // null: the server has none
     std::uint32_t hold_until_queued = 0;
     RateLimiter* rate_limiter = nullptr;  // null: no limits
+    std::uint32_t hold_until_backlog = 0;
   };
 
   // Loads the model and starts its instances. Blocks. Errors: the backend's.
@@ -61,6 +62,8 @@ class LoadedModel final : public CompletionListener,
   Status Start(Backend* backend, const Environment& environment);
   Status CreateInstances(const InstanceGroupSpec& group, RateLimiter* rate_limiter,
                          DynamicBatcher::Options* options);
+  // `options`: what both batchers need.
+  Status StartSequences(DynamicBatcher::Options options, const Environment& environment);
   void StartCaching(const Environment& environment);
 
   // CachedModel

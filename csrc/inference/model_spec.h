@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "inference/data_type.h"
+#include "inference/sequence_spec.h"
 #include "inference/shape.h"
 
 namespace fastserve {
@@ -91,6 +92,7 @@ struct ModelSpec {
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
   DynamicBatchingSpec dynamic_batching;
+  SequenceBatchingSpec sequence_batching;
   std::vector<InstanceGroupSpec> instance_groups;
   std::vector<WarmupSpec> warmup;
   bool decoupled = false;
@@ -110,5 +112,10 @@ struct ModelSpec {
 };
 
 const TensorSpec* FindTensor(const std::vector<TensorSpec>& tensors, std::string_view name);
+
+// The tensors as the backend sees them: the clients', then the control and state tensors that a
+// sequence model has besides.
+std::vector<TensorSpec> BackendInputs(const ModelSpec& spec);
+std::vector<TensorSpec> BackendOutputs(const ModelSpec& spec);
 
 }  // namespace fastserve

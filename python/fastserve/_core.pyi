@@ -100,6 +100,7 @@ class Engine:
         ]
         | None = None,
         cache: dict = {},
+        backlog_delay_scheduler_requests: typing.SupportsInt | typing.SupportsIndex = 0,
     ) -> None: ...
     def drain(
         self, model: ModelHandle, timeout_s: typing.SupportsFloat | typing.SupportsIndex = -1.0
@@ -152,6 +153,8 @@ class Engine:
 
 class InferRequest:
     id: str
+    sequence_end: bool
+    sequence_start: bool
     def __init__(
         self, model_name: str, model_version: typing.SupportsInt | typing.SupportsIndex = -1
     ) -> None: ...
@@ -180,6 +183,10 @@ class InferRequest:
     def priority(self) -> int: ...
     @priority.setter
     def priority(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def sequence_id(self) -> int | str: ...
+    @sequence_id.setter
+    def sequence_id(self, arg0: typing.SupportsInt | typing.SupportsIndex | str) -> None: ...
     @property
     def timeout_us(self) -> int: ...
     @timeout_us.setter

@@ -30,6 +30,8 @@ from fastserve.types import parse_version
 
 T = TypeVar("T")
 
+_REQUEST_FIELDS = {"priority", "timeout_us", "sequence_id", "sequence_start", "sequence_end"}
+
 
 @dataclass(frozen=True)
 class InferenceResult(Mapping[str, Any]):
@@ -145,7 +147,7 @@ class InferenceServer:
         """Runs one request and waits for its answer without the GIL.
 
         Keywords: model_version, outputs (names, default all), request_id, priority, timeout_us,
-        parameters.
+        sequence_id (a number or a string), sequence_start, sequence_end, parameters.
         """
         responses = self._core.engine.infer(_make_request(model_name, inputs, **request))
         return _result(responses[-1])
@@ -243,11 +245,11 @@ def _make_request(
     outputs: Sequence[str] = (),
     **details: Any,
 ) -> Any:
-    """A core request. `details`: request_id, priority, timeout_us, parameters."""
+    """A core request. `details`: what InferenceServer.infer takes besides."""
     request = _core.InferRequest(model_name, parse_version(str(model_version)))
     request.id = details.pop("request_id", "")
-    request.priority = details.pop("priority", 0)
-    request.timeout_us = details.pop("timeout_us", 0)
+    for field in _REQUEST_FIELDS & details.keys():
+        setattr(request, field, details.pop(field))
     for key, value in details.pop("parameters", {}).items():
         request.set_parameter(key, value)
     if details:

@@ -5,7 +5,14 @@ chosen models out as a Triton model repository. `python -m tests.models DIR [NAM
 from a shell; with `--data` it rewrites the files under tests/models/data that the C++ tests read.
 """
 
-from tests.models.catalog import IDENTITY_TYPES, MODELS, model_bytes
+from tests.models.catalog import CONTROL_TYPES, IDENTITY_TYPES, MODELS, model_bytes
 from tests.models.repository import write_data, write_repository
 
-__all__ = ["IDENTITY_TYPES", "MODELS", "model_bytes", "write_data", "write_repository"]
+__all__ = [
+    "CONTROL_TYPES",
+    "IDENTITY_TYPES",
+    "MODELS",
+    "model_bytes",
+    "write_data",
+    "write_repository",
+]

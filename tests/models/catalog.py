@@ -26,6 +26,15 @@ IDENTITY_TYPES: dict[str, int] = {
     "bf16": TensorProto.BFLOAT16,
 }
 
+# Every kind of control tensor: name -> element types of the flags and of the correlation id.
+CONTROL_TYPES: dict[str, tuple[int, int]] = {
+    "controls_int32_uint64": (TensorProto.INT32, TensorProto.UINT64),
+    "controls_fp32_int64": (TensorProto.FLOAT, TensorProto.INT64),
+    "controls_bool_uint32": (TensorProto.BOOL, TensorProto.UINT32),
+    "controls_int32_int32": (TensorProto.INT32, TensorProto.INT32),
+    "controls_int32_string": (TensorProto.INT32, TensorProto.STRING),
+}
+
 ModelSource = Callable[[], bytes]
 
 
@@ -55,7 +64,14 @@ MODELS: dict[str, ModelSource] = {
     "lookup": _serialized(graphs.lookup),
     "overridable": _serialized(graphs.overridable),
     "sequence": _serialized(graphs.sequence),
+    "accumulator": _serialized(graphs.accumulator),
+    "history": _serialized(graphs.history),
+    "sentence": _serialized(graphs.sentence),
     "broken": _broken,
+    **{
+        name: _serialized(partial(graphs.controls, *elements))
+        for name, elements in CONTROL_TYPES.items()
+    },
     **{
         f"identity_{name}": _serialized(partial(graphs.identity, element))
         for name, element in IDENTITY_TYPES.items()

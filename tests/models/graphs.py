@@ -209,3 +209,61 @@ def sequence() -> onnx.ModelProto:
         graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
     )
     return model
+
+
+def accumulator() -> onnx.ModelProto:
+    """OUTPUT is the sum of a sequence's FP32 INPUT [-1,1]: the state SUM_IN becomes SUM_OUT."""
+    return build(
+        [
+            helper.make_node("Add", ["INPUT", "SUM_IN"], ["SUM_OUT"]),
+            helper.make_node("Identity", ["SUM_OUT"], ["OUTPUT"]),
+        ],
+        [(name, TensorProto.FLOAT, ["batch", 1]) for name in ("INPUT", "SUM_IN")],
+        [(name, TensorProto.FLOAT, ["batch", 1]) for name in ("OUTPUT", "SUM_OUT")],
+    )
+
+
+def history() -> onnx.ModelProto:
+    """OUTPUT is every FP32 INPUT [-1,1] of a sequence so far: a state that grows."""
+    return build(
+        [
+            helper.make_node("Concat", ["PAST", "INPUT"], ["PRESENT"], axis=1),
+            helper.make_node("Identity", ["PRESENT"], ["OUTPUT"]),
+        ],
+        [("INPUT", TensorProto.FLOAT, ["batch", 1]), ("PAST", TensorProto.FLOAT, ["batch", "n"])],
+        [(name, TensorProto.FLOAT, ["batch", "n_plus_1"]) for name in ("OUTPUT", "PRESENT")],
+    )
+
+
+def sentence() -> onnx.ModelProto:
+    """OUTPUT is what was said before and BYTES INPUT [-1,1], joined: a state of strings."""
+    return build(
+        [
+            helper.make_node("Concat", ["PAST", "INPUT"], ["PRESENT"], axis=1),
+            helper.make_node("Identity", ["PRESENT"], ["OUTPUT"]),
+        ],
+        [("INPUT", TensorProto.STRING, ["batch", 1]), ("PAST", TensorProto.STRING, ["batch", "n"])],
+        [(name, TensorProto.STRING, ["batch", "n_plus_1"]) for name in ("OUTPUT", "PRESENT")],
+    )
+
+
+def controls(flag: int, correlation_id: int) -> onnx.ModelProto:
+    """Answers the control inputs of sequence batching as they come, beside FP32 INPUT [-1,1]."""
+    flags = {"START": "STARTED", "READY": "WAS_READY", "END": "ENDED"}
+    shape = ["batch", 1]
+    return build(
+        [
+            helper.make_node("Identity", [name], [answer])
+            for name, answer in {"INPUT": "OUTPUT", **flags, "CORRID": "ID"}.items()
+        ],
+        [
+            ("INPUT", TensorProto.FLOAT, shape),
+            *((name, flag, shape) for name in flags),
+            ("CORRID", correlation_id, shape),
+        ],
+        [
+            ("OUTPUT", TensorProto.FLOAT, shape),
+            *((name, flag, shape) for name in flags.values()),
+            ("ID", correlation_id, shape),
+        ],
+    )

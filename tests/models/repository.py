@@ -4,7 +4,27 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.models import graphs
-from tests.models.catalog import MODELS, model_bytes
+from tests.models.catalog import CONTROL_TYPES, MODELS, model_bytes
+
+
+def _controls_config(name: str) -> str:
+    """The configuration of a `controls_<flag>_<id>` model: no input or output is written out."""
+    _, flag, correlation_id = name.split("_")
+    pair = "[ false, true ]" if flag == "bool" else "[ 0, 1 ]"
+    lines = [
+        f'{{ name: "{kind}" control [ {{ kind: CONTROL_SEQUENCE_{kind} {flag}_false_true: {pair} '
+        "} ] }"
+        for kind in ("START", "READY", "END")
+    ]
+    lines.append(
+        '{ name: "CORRID" control [ { kind: CONTROL_SEQUENCE_CORRID '
+        f"data_type: TYPE_{correlation_id.upper()} }} ] }}"
+    )
+    return (
+        'backend: "onnxruntime"\nmax_batch_size: 4\n'
+        "sequence_batching {\n  direct { }\n  control_input [ " + ", ".join(lines) + " ]\n}\n"
+    )
+
 
 # What the model file cannot say. Models that are not here are served without a config.pbtxt.
 _CONFIGS: dict[str, str] = {
@@ -14,6 +34,35 @@ input [ { name: "INPUT0" data_type: TYPE_FP32 dims: [ 4 ] } ]
 output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ 4 ] label_filename: "labels.txt" } ]
 """,
     "nonzero": 'backend: "onnxruntime"\nmax_batch_size: 0\n',
+    "accumulator": """backend: "onnxruntime"
+max_batch_size: 4
+sequence_batching {
+  oldest { max_candidate_sequences: 8 }
+  state [ { input_name: "SUM_IN" output_name: "SUM_OUT" data_type: TYPE_FP32 dims: [ 1 ] } ]
+}
+""",
+    "history": """backend: "onnxruntime"
+max_batch_size: 4
+sequence_batching {
+  oldest { max_candidate_sequences: 64 }
+  state [ { input_name: "PAST" output_name: "PRESENT" data_type: TYPE_FP32 dims: [ -1 ]
+            use_growable_memory: true use_same_buffer_for_input_output: true
+            initial_state { name: "empty" data_type: TYPE_FP32 dims: [ 0 ] zero_data: true } } ]
+}
+""",
+    "sentence": """backend: "onnxruntime"
+max_batch_size: 4
+sequence_batching {
+  state [ { input_name: "PAST" output_name: "PRESENT" data_type: TYPE_STRING dims: [ -1 ]
+            initial_state { name: "greeting" data_type: TYPE_STRING dims: [ 2 ]
+                            data_file: "greeting" } } ]
+}
+""",
+    **{name: _controls_config(name) for name in CONTROL_TYPES},
+}
+# Files of initial states: two strings, each behind its length.
+_INITIAL_STATES: dict[str, dict[str, bytes]] = {
+    "sentence": {"greeting": b"\x05\0\0\0hello\x00\0\0\0"}
 }
 _LABELS: dict[str, list[str]] = {"classifier": ["cat", "dog", "fish", "bird"]}
 
@@ -32,6 +81,9 @@ def write_repository(directory: Path | str, names: Iterable[str], version: int =
             (root / name / "config.pbtxt").write_text(f'name: "{name}"\n{_CONFIGS[name]}')
         if name in _LABELS:
             (root / name / "labels.txt").write_text("\n".join(_LABELS[name]) + "\n")
+        for file, content in _INITIAL_STATES.get(name, {}).items():
+            (root / name / "initial_state").mkdir(exist_ok=True)
+            (root / name / "initial_state" / file).write_bytes(content)
     return root
 
 

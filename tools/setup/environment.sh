@@ -10,5 +10,6 @@ python=$1 venv=$2
 }
 [[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install -q --disable-pip-version-check -r requirements/dev.in
+"$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps -r requirements/files.in
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo "$PWD/python" >"$site/fastserve-dev.pth"

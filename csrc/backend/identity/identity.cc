@@ -105,6 +105,11 @@ class IdentityBackend final : public Backend {
           std::to_string(spec->outputs.size()) + " outputs for " +
           std::to_string(spec->inputs.size()) + " inputs");
     }
+    if (!spec->sequence_batching.states.empty()) {
+      return Status::InvalidArgument("model '" + spec->name +
+                                     "': the identity backend keeps no state; remove state from "
+                                     "sequence_batching");
+    }
     for (std::size_t i = 0; i < spec->inputs.size(); ++i) {
       FASTSERVE_RETURN_IF_ERROR(CheckPair(*spec, spec->inputs[i], spec->outputs[i]));
     }

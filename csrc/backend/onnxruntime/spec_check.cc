@@ -76,7 +76,8 @@ Status CheckTensor(const ModelSpec& spec, const std::string& place, const Tensor
 }
 
 Status CheckInputs(const ModelSpec& spec, const OrtSession& session, const std::string& model) {
-  for (const TensorSpec& input : spec.inputs) {
+  const std::vector<TensorSpec> configured = BackendInputs(spec);
+  for (const TensorSpec& input : configured) {
     const OnnxValue* value = FindValue(session.inputs(), input.name);
     const bool has_default = value == nullptr;
     if (has_default) value = FindValue(session.defaulted_inputs(), input.name);
@@ -91,7 +92,7 @@ Status CheckInputs(const ModelSpec& spec, const OrtSession& session, const std::
         CheckTensor(spec, model + "input '" + input.name + "'", input, *value));
   }
   for (const OnnxValue& value : session.inputs()) {
-    if (FindTensor(spec.inputs, value.tensor.name) == nullptr) {
+    if (FindTensor(configured, value.tensor.name) == nullptr) {
       return Status::InvalidArgument(
           model + "input '" + value.tensor.name +
           "' of the model file is missing in the configuration; the model file has " +
@@ -106,7 +107,7 @@ Status CheckInputs(const ModelSpec& spec, const OrtSession& session, const std::
 Status CheckSpec(const ModelSpec& spec, const OrtSession& session) {
   const std::string model = "model '" + spec.name + "': ";
   FASTSERVE_RETURN_IF_ERROR(CheckInputs(spec, session, model));
-  for (const TensorSpec& output : spec.outputs) {
+  for (const TensorSpec& output : BackendOutputs(spec)) {
     const OnnxValue* value = FindValue(session.outputs(), output.name);
     if (value == nullptr) {
       return Status::InvalidArgument(model + "unexpected output '" + output.name +

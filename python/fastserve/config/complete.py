@@ -7,6 +7,7 @@ every tensor; a configuration that lists inputs and outputs is complete; texts a
 from typing import Any
 
 from fastserve.config.parse import ModelConfig
+from fastserve.config.sequence import hidden_inputs, hidden_outputs
 from fastserve.errors import InvalidArgumentError
 
 # A signature from the core: {"inputs": [{"name", "data_type", "dims", "dim_names"}], "outputs":
@@ -44,8 +45,15 @@ def complete_config(config: ModelConfig, signature: Signature, default_max_batch
     """
     if not (config.input and config.output):
         _complete_batching(config, signature, default_max_batch_size)
-    _complete_tensors(config, config.input, signature["inputs"])
-    _complete_tensors(config, config.output, signature["outputs"])
+    shown = _without(signature["inputs"], hidden_inputs(config))
+    _complete_tensors(config, config.input, shown)
+    shown = _without(signature["outputs"], hidden_outputs(config))
+    _complete_tensors(config, config.output, shown)
+
+
+def _without(declared: list[dict[str, Any]], hidden: list[Any]) -> list[dict[str, Any]]:
+    names = {tensor.name for tensor in hidden}
+    return [item for item in declared if item["name"] not in names]
 
 
 def _complete_batching(config: ModelConfig, signature: Signature, default: int) -> None:
@@ -95,14 +103,16 @@ def _set_dims(config: ModelConfig, tensor: Any, declared: dict[str, Any]) -> Non
 def check_signature(config: ModelConfig, signature: Signature) -> None:
     """Refuses a configuration whose tensors are not those of the model file."""
     declared = signature["inputs"]
-    if len(config.input) != len(declared):
+    inputs = [*config.input, *hidden_inputs(config)]
+    if len(inputs) != len(declared):
         raise InvalidArgumentError(
-            f"unable to load model '{config.name}', configuration expects {len(config.input)} "
+            f"unable to load model '{config.name}', configuration expects {len(inputs)} "
             "inputs, "
             f"model provides {len(declared)}: {_names(declared)}"
         )
-    _check_tensors(config, config.input, declared, "input")
-    _check_tensors(config, config.output, signature["outputs"], "output")
+    _check_tensors(config, inputs, declared, "input")
+    outputs = [*config.output, *hidden_outputs(config)]
+    _check_tensors(config, outputs, signature["outputs"], "output")
 
 
 def _names(declared: list[dict[str, Any]]) -> str:

@@ -1,6 +1,7 @@
 """Writes the defaults into a configuration, as Triton does before it reports or uses it."""
 
 from fastserve.config.parse import ModelConfig
+from fastserve.config.sequence import normalize_sequence
 from fastserve.errors import InvalidArgumentError
 
 KIND_AUTO, KIND_GPU, KIND_CPU, KIND_MODEL = 0, 1, 2, 3
@@ -22,6 +23,7 @@ def normalize_config(config: ModelConfig) -> list[str]:
         preferred = config.dynamic_batching.preferred_batch_size
         if not preferred:
             preferred.append(config.max_batch_size)
+    normalize_sequence(config)
     for pinned in ("input_pinned_memory", "output_pinned_memory"):
         if not config.optimization.HasField(pinned):
             getattr(config.optimization, pinned).enable = True

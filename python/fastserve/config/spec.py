@@ -9,6 +9,7 @@ from typing import Any
 from fastserve.config.complete import protocol_type
 from fastserve.config.parse import ModelConfig
 from fastserve.config.paths import inside_directory
+from fastserve.config.sequence_spec import sequence_batching_spec
 from fastserve.errors import InvalidArgumentError
 
 Spec = dict[str, Any]
@@ -35,6 +36,8 @@ def model_spec(
     }
     if config.HasField("dynamic_batching"):
         spec["dynamic_batching"] = _dynamic_batching(config.dynamic_batching)
+    if config.HasField("sequence_batching"):
+        spec["sequence_batching"] = sequence_batching_spec(config, model_directory)
     return spec
 
 

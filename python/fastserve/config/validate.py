@@ -10,6 +10,7 @@ from typing import Any
 
 from fastserve.config.normalize import KIND_CPU
 from fastserve.config.parse import ModelConfig
+from fastserve.config.sequence import validate_sequence_strategy, validate_sequence_tensors
 from fastserve.config.warmup import validate_warmup
 from fastserve.errors import InvalidArgumentError, UnsupportedError
 
@@ -28,6 +29,8 @@ def validate_config(config: ModelConfig) -> list[str]:
     _validate_tensors(config, config.input, "input")
     _validate_tensors(config, config.output, "output")
     _validate_batching(config)
+    validate_sequence_tensors(config)
+    validate_sequence_strategy(config)
     _validate_groups(config)
     validate_warmup(config)
     _validate_response_cache(config)
@@ -37,7 +40,7 @@ def validate_config(config: ModelConfig) -> list[str]:
 
 def _unoffered(config: ModelConfig) -> Iterator[str]:
     choice = config.WhichOneof("scheduling_choice")
-    if choice not in (None, "dynamic_batching"):
+    if choice not in (None, "dynamic_batching", "sequence_batching"):
         yield choice
     flags: list[tuple[str, Any]] = [
         ("model_transaction_policy.decoupled", config.model_transaction_policy.decoupled),

@@ -106,11 +106,12 @@ class ServingCore:
         self.lifecycle.close()
 
 
-def delay_scheduler_requests() -> int:
-    """TRITONSERVER_DELAY_SCHEDULER, Triton's test aid: batching waits until that many requests
-    are queued.
+def held_requests(variable: str) -> int:
+    """Triton's test aids: batching waits until so many requests are queued
+    (TRITONSERVER_DELAY_SCHEDULER), or wait for a sequence slot
+    (TRITONSERVER_BACKLOG_DELAY_SCHEDULER).
     """
-    text = os.environ.get("TRITONSERVER_DELAY_SCHEDULER", "0")
+    text = os.environ.get(variable, "0")
     return int(text) if text.isdigit() else 0
 
 
@@ -126,10 +127,11 @@ def build_core(options: Options) -> ServingCore:
         raise InvalidArgumentError(f"--cache-config: {error}") from None
     engine = _core.Engine(
         options.max_inflight_bytes,
-        delay_scheduler_requests(),
+        held_requests("TRITONSERVER_DELAY_SCHEDULER"),
         counter_latencies(options),
         rate_limit_resources(options),
         core_cache_options(cache),
+        held_requests("TRITONSERVER_BACKLOG_DELAY_SCHEDULER"),
     )
     settings = backend_settings(options)
     config_settings = ConfigSettings(

@@ -8,6 +8,7 @@ from fastserve.config.parse import ModelConfig
 # What is offered of Triton's protocol extensions.
 EXTENSIONS = [
     "classification",
+    "sequence",
     "model_repository",
     "schedule_policy",
     "model_configuration",

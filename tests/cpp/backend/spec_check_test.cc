@@ -77,6 +77,39 @@ TEST(SpecCheck, AcceptsVariableDimsOnEitherSide) {
   EXPECT_TRUE(OnnxRuntime().LoadModel(spec).ok());
 }
 
+// The accumulator with its state where the configuration has it.
+std::shared_ptr<ModelSpec> Accumulator() {
+  auto spec = CompleteSpec(OnnxRuntime(), ModelPath("accumulator"), 4);
+  StateSpec state;
+  state.input_name = "SUM_IN";
+  state.output_name = "SUM_OUT";
+  state.type = DataType::kFp32;
+  state.dims = {1};
+  std::erase_if(spec->inputs, [](const TensorSpec& tensor) { return tensor.name == "SUM_IN"; });
+  std::erase_if(spec->outputs, [](const TensorSpec& tensor) { return tensor.name == "SUM_OUT"; });
+  spec->sequence_batching.states = {state};
+  return spec;
+}
+
+std::string MessageOf(const std::shared_ptr<ModelSpec>& spec) {
+  const auto loaded = OnnxRuntime().LoadModel(spec);
+  EXPECT_EQ(loaded.status().code(), StatusCode::kInvalidArgument);
+  return loaded.status().message();
+}
+
+TEST(SpecCheck, StatesAndControlsAreTensorsOfTheModelFile) {
+  auto spec = Accumulator();
+  EXPECT_TRUE(OnnxRuntime().LoadModel(spec).ok());
+  spec->sequence_batching.states[0].dims = {2};
+  EXPECT_THAT(MessageOf(spec), HasSubstr("input 'SUM_IN' has shape [-1,1] in the model file"));
+  spec = Accumulator();
+  spec->sequence_batching.states[0].output_name = "SUM";
+  EXPECT_THAT(MessageOf(spec), HasSubstr("unexpected output 'SUM'"));
+  spec = Accumulator();
+  spec->sequence_batching.controls = {{"START", ControlKind::kStart, DataType::kInt32, 0, 1}};
+  EXPECT_THAT(MessageOf(spec), HasSubstr("unexpected input 'START'"));
+}
+
 TEST(SpecCheck, RefusesAnOutputThatIsNotATensor) {
   EXPECT_THAT(
       MessageOf("sequence", 8,

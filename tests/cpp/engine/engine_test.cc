@@ -205,6 +205,24 @@ TEST_F(EngineTest, MetricsCarryTritonsNamesAndLabels) {
   }
 }
 
+TEST_F(EngineTest, ModelWithSequenceBatchingServesSequences) {
+  auto spec = std::make_shared<ModelSpec>(*MakeSpec("puppet", 8));
+  spec->dynamic_batching.enabled = false;
+  spec->sequence_batching.enabled = true;
+  auto model = engine_->LoadModel(spec);
+  ASSERT_TRUE(model.ok());
+  (void)engine_->Publish("m", {*model});
+  for (const bool starts : {false, true}) {
+    RequestPtr request = MakeRequest("r", sink_);
+    request->sequence_id = std::uint64_t{7};
+    request->sequence_start = starts;
+    engine_->Submit(request);
+  }
+  EXPECT_NE(Outcome(0).message().find("must specify the START flag"), std::string::npos);
+  EXPECT_TRUE(Outcome(1).ok());
+  EXPECT_TRUE(engine_->WaitIdle(-1));
+}
+
 TEST_F(EngineTest, ReadinessIsWhatTheControlPlaneSaysUntilTheServerStops) {
   EXPECT_FALSE(engine_->ready());
   engine_->SetReady(true);

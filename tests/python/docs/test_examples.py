@@ -89,6 +89,11 @@ def test_grpc_program_of_the_page_works(ports: Callable[[str], str]) -> None:
     assert run_program(ports(program)).split() == ["[[2.", "2.]]"]
 
 
+def test_sequence_program_of_the_page_works(ports: Callable[[str], str]) -> None:
+    (program,) = python_blocks("docs/sequence_batching.md")
+    assert run_program(ports(program)).split() == ["[[1.]]", "[[11.]]", "[[111.]]"]
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/in_process.md"])
 def test_in_process_program_of_the_page_works(repository: Path, page: str) -> None:
     (program,) = python_blocks(page)
