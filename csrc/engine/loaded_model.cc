@@ -4,6 +4,7 @@
 
 #include "inference/validation.h"
 #include "scheduling/dynamic_batcher.h"
+#include "scheduling/ensemble_scheduler.h"
 
 namespace fastserve {
 
@@ -25,7 +26,18 @@ LoadedModel::~LoadedModel() {
   if (scheduler_) scheduler_->Stop();
 }
 
+Status LoadedModel::StartEnsemble(const Environment& environment) {
+  EnsembleScheduler::Options options;
+  options.spec = spec_;
+  options.clock = environment.clock;
+  options.statistics = statistics_;
+  options.router = environment.router;
+  FASTSERVE_ASSIGN_OR_RETURN(scheduler_, EnsembleScheduler::Create(std::move(options)));
+  return Status::Ok();
+}
+
 Status LoadedModel::Start(Backend* backend, const Environment& environment) {
+  if (spec_->ensemble.enabled) return StartEnsemble(environment);
   FASTSERVE_ASSIGN_OR_RETURN(std::shared_ptr<BackendModel> backend_model,
                              backend->LoadModel(spec_));
   DynamicBatcher::Options options;
@@ -62,27 +74,33 @@ Status LoadedModel::CreateInstances(const InstanceGroupSpec& group, RateLimiter*
   return Status::Ok();
 }
 
-bool LoadedModel::Submit(const RequestPtr& request, bool may_lend) {
+void LoadedModel::Submit(const RequestPtr& request, Lender* lender) {
   inflight_.Add();
   request->spec = spec_;
   request->completion_listener = shared_from_this();
-  if (Status status = ValidateRequest(request.get()); !status.ok()) {
+  FailureReason reason = FailureReason::kOther;
+  if (Status status = Admit(request.get(), &reason); !status.ok()) {
     request->input_bytes = 0;
-    request->Fail(std::move(status), FailureReason::kOther);
-    return false;
+    return request->Fail(std::move(status), reason);
   }
-  if (!budget_->TryTake(request->input_bytes)) {
-    const std::size_t bytes = std::exchange(request->input_bytes, 0);
-    request->Fail(Status::Unavailable("request of " + std::to_string(bytes) +
-                                      " bytes: " + std::to_string(budget_->bytes()) + " of " +
-                                      std::to_string(budget_->max_bytes()) +
-                                      " bytes are in flight (--max-inflight-bytes)"),
-                  FailureReason::kRejected);
-    return false;
-  }
-  const bool lend = may_lend && scheduler_->lendable();
+  const bool lend = lender != nullptr && scheduler_->lendable();
   scheduler_->Enqueue(request, lend);
-  return lend;
+  // The lender's reference to the scheduler keeps this model alive.
+  if (lend) lender->Add(std::shared_ptr<Scheduler>(shared_from_this(), scheduler_.get()));
+}
+
+Status LoadedModel::Admit(InferRequest* request, FailureReason* reason) {
+  FASTSERVE_RETURN_IF_ERROR(ValidateRequest(request));
+  if (request->parent != nullptr) {
+    request->input_bytes = 0;  // the parent's inputs are counted; what lies between steps is not
+    return Status::Ok();
+  }
+  if (budget_->TryTake(request->input_bytes)) return Status::Ok();
+  *reason = FailureReason::kRejected;
+  return Status::Unavailable("request of " + std::to_string(request->input_bytes) +
+                             " bytes: " + std::to_string(budget_->bytes()) + " of " +
+                             std::to_string(budget_->max_bytes()) +
+                             " bytes are in flight (--max-inflight-bytes)");
 }
 
 void LoadedModel::OnCompleted(const InferRequest& request) {
@@ -91,7 +109,7 @@ void LoadedModel::OnCompleted(const InferRequest& request) {
                                clock_.NowNs() - request.timestamps.request_start);
   }
   budget_->GiveBack(request.input_bytes);
-  budget_->requests().Done();
+  if (request.parent == nullptr) budget_->requests().Done();
   inflight_.Done();
 }
 

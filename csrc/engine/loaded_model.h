@@ -11,8 +11,10 @@
 #include "inference/model_spec.h"
 #include "inference/request.h"
 #include "scheduling/dynamic_batcher.h"
+#include "scheduling/lender.h"
 #include "scheduling/model_statistics.h"
 #include "scheduling/rate_limiter.h"
+#include "scheduling/request_router.h"
 #include "scheduling/scheduler.h"
 
 namespace fastserve {
@@ -20,30 +22,32 @@ namespace fastserve {
 // Kept alive by the registry, by the control plane's handle and by each of its requests until that
 // has completed. Thread safe.
 class LoadedModel final : public CompletionListener,
+                          public RequestTarget,
                           public std::enable_shared_from_this<LoadedModel> {
  public:
   struct Environment {
     const Clock* clock = nullptr;
     DeadlineTimer* timer = nullptr;
     std::shared_ptr<InflightBudget> budget;
+    const RequestRouter* router = nullptr;
     std::uint32_t hold_until_queued = 0;
     RateLimiter* rate_limiter = nullptr;  // null: no limits
   };
 
-  // Loads the model and starts its instances. Blocks. Errors: the backend's.
+  // Loads the model and starts its instances. Blocks. `backend` is null for an ensemble. Errors:
+  // the backend's.
   static Result<std::shared_ptr<LoadedModel>> Create(std::shared_ptr<const ModelSpec> spec,
                                                      Backend* backend,
                                                      const Environment& environment);
   ~LoadedModel() override;
 
-  // Validates the request and hands it to the scheduler, or fails it. True when it was left for a
-  // lender.
-  bool Submit(const RequestPtr& request, bool may_lend);
+  // Validates the request and hands it to the scheduler, or fails it.
+  void Submit(const RequestPtr& request, Lender* lender) override;
   void OnCompleted(const InferRequest& request) override;
 
   Scheduler& scheduler() { return *scheduler_; }
   const Scheduler& scheduler() const { return *scheduler_; }
-  const std::shared_ptr<const ModelSpec>& spec() const { return spec_; }
+  const std::shared_ptr<const ModelSpec>& spec() const override { return spec_; }
   const ModelStatistics& statistics() const { return *statistics_; }
   InflightCounter& inflight() { return inflight_; }
 
@@ -55,6 +59,9 @@ class LoadedModel final : public CompletionListener,
   Status Start(Backend* backend, const Environment& environment);
   Status CreateInstances(const InstanceGroupSpec& group, RateLimiter* rate_limiter,
                          DynamicBatcher::Options* options);
+  Status StartEnsemble(const Environment& environment);
+  // Validation and the budget.
+  Status Admit(InferRequest* request, FailureReason* reason);
 
   const std::shared_ptr<const ModelSpec> spec_;
   const Clock& clock_;

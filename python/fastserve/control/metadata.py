@@ -9,6 +9,7 @@ from fastserve.config.parse import ModelConfig
 EXTENSIONS = [
     "classification",
     "model_repository",
+    "model_repository(unload_dependents)",
     "schedule_policy",
     "model_configuration",
     "binary_tensor_data",
