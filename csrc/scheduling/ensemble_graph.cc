@@ -25,15 +25,15 @@ Result<EnsembleGraph> EnsembleGraph::Create(const ModelSpec& spec) {
 }
 
 std::optional<std::size_t> EnsembleGraph::FindTensorIndex(std::string_view name) const {
-  const auto found = std::ranges::find(tensors_, name, &TensorNode::name);
-  if (found == tensors_.end()) return std::nullopt;
-  return static_cast<std::size_t>(found - tensors_.begin());
+  const auto found = index_.find(name);
+  if (found == index_.end()) return std::nullopt;
+  return found->second;
 }
 
 std::size_t EnsembleGraph::TensorIndex(const std::string& name) {
-  if (const auto index = FindTensorIndex(name)) return *index;
-  tensors_.push_back({name, std::nullopt, {}, nullptr, nullptr});
-  return tensors_.size() - 1;
+  const auto [entry, is_new] = index_.try_emplace(name, tensors_.size());
+  if (is_new) tensors_.push_back({name, std::nullopt, {}, nullptr, nullptr});
+  return entry->second;
 }
 
 std::string EnsembleGraph::StepName(std::size_t step) const {

@@ -4,8 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -65,6 +68,7 @@ class EnsembleGraph {
   std::string ensemble_name_;
   std::vector<Step> steps_;
   std::vector<TensorNode> tensors_;
+  std::map<std::string, std::size_t, std::less<>> index_;  // of tensors_, by name
 };
 
 }  // namespace fastserve
