@@ -51,7 +51,7 @@ EnsembleScheduler::EnsembleScheduler(Options options, EnsembleGraph graph)
       clock_(*options.clock),
       statistics_(std::move(options.statistics)),
       router_(*options.router),
-      queue_(QueuePolicySpec{}) {}
+      queue_(spec_->dynamic_batching) {}
 
 void EnsembleScheduler::Enqueue(const RequestPtr& request, bool lend) {
   request->timestamps.queue_start = clock_.NowNs();
