@@ -76,8 +76,8 @@ def main() -> None:
         version = Path(folder) / name
         version.mkdir(parents=True, exist_ok=True)
         save(make(), str(version / "model.onnx"))
-    # The identity backend needs no file, only a version folder.
-    for name in ("slow_identity", "priorities"):
+    # The identity backend and ensembles need no file, only a version folder.
+    for name in ("slow_identity", "priorities", "pipeline"):
         (Path(folder) / name / "1").mkdir(parents=True, exist_ok=True)
 
 

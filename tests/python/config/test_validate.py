@@ -31,7 +31,6 @@ def test_a_plain_configuration_is_valid_without_a_warning():
     ("text", "field"),
     [
         ("sequence_batching { }", "sequence_batching"),
-        ("ensemble_scheduling { }", "ensemble_scheduling"),
         ("response_cache { enable: true }", "response_cache.enable"),
         ("model_transaction_policy { decoupled: true }", "decoupled"),
         ("batch_input { }", "batch_input"),
