@@ -149,32 +149,37 @@ std::string EnsembleGraph::DescribeCycle(const std::vector<bool>& waiting) const
   return text;
 }
 
+std::vector<std::size_t> EnsembleGraph::CountReaders(
+    const std::vector<RequestedOutput>& requested) const {
+  std::vector<std::size_t> readers;
+  for (const TensorNode& tensor : tensors_) {
+    const bool asked =
+        tensor.output != nullptr &&
+        std::ranges::find(requested, tensor.name, &RequestedOutput::name) != requested.end();
+    readers.push_back(tensor.consumers.size() + (asked ? 1 : 0));
+  }
+  return readers;
+}
+
 // Backward from the outputs that nobody asked for: a tensor without a reader is not needed, nor is
 // a step of which no output is needed. A step whose output was never read by design still runs.
 std::vector<bool> EnsembleGraph::StepsFor(const std::vector<RequestedOutput>& requested) const {
   std::vector<bool> needed(steps_.size(), true);
   if (requested.empty()) return needed;
-  const auto asked = [&](const TensorNode& tensor) {
-    return tensor.output != nullptr &&
-           std::ranges::find(requested, tensor.name, &RequestedOutput::name) != requested.end();
-  };
-  std::vector<std::size_t> readers(tensors_.size());
-  std::vector<std::size_t> outputs(steps_.size());
+  std::vector<std::size_t> readers = CountReaders(requested);
   std::vector<std::size_t> unread;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    readers[i] = tensors_[i].consumers.size();
-    if (tensors_[i].output != nullptr && readers[i] == 0 && !asked(tensors_[i]))
-      unread.push_back(i);
+    if (tensors_[i].output != nullptr && readers[i] == 0) unread.push_back(i);
   }
-  for (std::size_t i = 0; i < steps_.size(); ++i) outputs[i] = steps_[i].outputs.size();
+  std::vector<std::size_t> read_outputs;
+  for (const Step& step : steps_) read_outputs.push_back(step.outputs.size());
   while (!unread.empty()) {
     const auto producer = tensors_[unread.back()].producer;
     unread.pop_back();
-    if (!producer || --outputs[*producer] != 0) continue;
+    if (!producer || --read_outputs[*producer] != 0) continue;
     needed[*producer] = false;
     for (const Port& input : steps_[*producer].inputs) {
-      if (--readers[input.tensor] == 0 && !asked(tensors_[input.tensor]))
-        unread.push_back(input.tensor);
+      if (--readers[input.tensor] == 0) unread.push_back(input.tensor);
     }
   }
   return needed;

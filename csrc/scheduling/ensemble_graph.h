@@ -64,6 +64,8 @@ class EnsembleGraph {
   // Of the given steps that wait for each other: "step 1 (model 'a') -> ... -> step 1 (model 'a')".
   std::string DescribeCycle(const std::vector<bool>& waiting) const;
   std::string StepName(std::size_t step) const;
+  // By tensor: the steps that read it, and the client where it asked for it.
+  std::vector<std::size_t> CountReaders(const std::vector<RequestedOutput>& requested) const;
 
   std::string ensemble_name_;
   std::vector<Step> steps_;

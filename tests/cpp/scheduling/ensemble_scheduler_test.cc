@@ -90,7 +90,7 @@ TEST_F(EnsembleSchedulerTest, ChainHandsEachStepsOutputToTheNext) {
   Answer("c", 100);
   ASSERT_EQ(answers().size(), 1U);
   EXPECT_EQ(Output(0), (Floats{116, 116}));
-  const InferResponse& response = answers()[0].response;
+  const InferResponse response = answers()[0].response;
   EXPECT_EQ(response.model_name, "e");
   EXPECT_EQ(response.id, "r");
   EXPECT_EQ(response.outputs[0].name, "out");
@@ -435,7 +435,7 @@ TEST_F(EnsembleSchedulerTest, ClassificationUsesTheMembersLabels) {
   request->outputs.push_back({"out", 1});
   scheduler_->Enqueue(request, false);
   AnswerWith(member("a").Take(), {{"Y", {0.25, 0.75}}});
-  const Tensor& classes = answers()[0].response.outputs[0];
+  const Tensor classes = answers()[0].response.outputs[0];
   const std::string bytes(reinterpret_cast<const char*>(classes.data.data), classes.data.size);
   EXPECT_NE(bytes.find(":1:dog"), std::string::npos) << bytes;
 }

@@ -11,7 +11,8 @@ from fastserve.config.validate import validate_config
 from fastserve.errors import InvalidArgumentError, UnsupportedError
 
 TENSORS = """name: "e" max_batch_size: 4
-input { name: "IN" data_type: TYPE_FP32 dims: 4 } output { name: "OUT" data_type: TYPE_FP32 dims: 4 }
+input { name: "IN" data_type: TYPE_FP32 dims: 4 }
+output { name: "OUT" data_type: TYPE_FP32 dims: 4 }
 """
 STEP = """step { model_name: "m" model_version: 3
   input_map { key: "X" value: "IN" } output_map { key: "Y" value: "OUT" } }
@@ -92,11 +93,11 @@ def test_a_step_without_a_version_uses_the_newest(tmp_path: Path, version: str):
             "must specify 'output_map' in step 1",
         ),
         (
-            f"ensemble_scheduling {{ {STEP.replace('value: "OUT"', '')} }}",
+            "ensemble_scheduling { " + STEP.replace('value: "OUT"', "") + " }",
             "output_map in step 1 .* maps 'Y' to ''; write both names",
         ),
         (
-            f"ensemble_scheduling {{ {STEP.replace('3', '-2')} }}",
+            "ensemble_scheduling { " + STEP.replace("3", "-2") + " }",
             "model_version of step 1 .* is -2; write a version, or -1",
         ),
     ],

@@ -70,7 +70,7 @@ def test_the_load_flag_brings_the_members_too(serve):
 def test_a_member_that_cannot_load_fails_the_load_and_the_ensemble_is_not_ready(serve, tmp_path):
     server = serve(EXPLICIT, e=["good", "bad"], good=None, bad=None)
     write_model(tmp_path, "bad", "backend: 'nope'")
-    with pytest.raises(InvalidArgumentError, match="load failed for model 'bad': .*'nope'"):
+    with pytest.raises(InvalidArgumentError, match=r"load failed for model 'bad': .*'nope'"):
         server.load_model("e")
     assert not server.model_ready("e")
     write_model(tmp_path, "bad")
