@@ -76,12 +76,6 @@ ENSEMBLES: dict[str, str] = {
     "labelled": ensemble(
         chain(["identity_fp32", "classifier"]), ["INPUT0 FP32 [4]"], ["OUTPUT0 FP32 [4]"]
     ),
-    "biased": ensemble(
-        step("overridable", {"INPUT0": "INPUT0", "bias": "BIAS"}, {"OUTPUT0": "OUTPUT0"}),
-        ["INPUT0 FP32 [-1,4]", "BIAS FP32 [4] optional: true"],
-        ["OUTPUT0 FP32 [-1,4]"],
-        max_batch_size=0,
-    ),
 }
 
 

@@ -12,7 +12,7 @@ import tritonclient.grpc as grpcclient
 import tritonclient.http as httpclient
 from tritonclient.utils import InferenceServerException
 
-from tests.models.ensembles import ENSEMBLES, chain, ensemble, write_ensembles
+from tests.models.ensembles import ENSEMBLES, chain, ensemble, step, write_ensembles
 from tests.models.repository import write_repository
 from tests.python.conformance.test_control import as_dict, index_of
 from tests.python.conftest import IDENTITY_CONFIG, ServerProcess, write_model
@@ -26,13 +26,14 @@ _MEMBERS = [
     "identity_bytes",
     "identity_int64",
     "identity_fp32",
-    "overridable",
 ]
 _SLOW = IDENTITY_CONFIG + 'parameters { key: "execute_delay_ms" value { string_value: "400" } }'
-_BIASED = """backend: "onnxruntime"
-input [ { name: "INPUT0" data_type: TYPE_FP32 dims: [ -1, 4 ] },
-        { name: "bias" data_type: TYPE_FP32 dims: [ 4 ] optional: true } ]
-output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ -1, 4 ] } ]
+_OPTIONAL = """backend: "identity"
+max_batch_size: 8
+input [ { name: "INPUT0" data_type: TYPE_FP32 dims: [ -1 ] },
+        { name: "INPUT1" data_type: TYPE_FP32 dims: [ -1 ] optional: true } ]
+output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ -1 ] },
+         { name: "OUTPUT1" data_type: TYPE_FP32 dims: [ -1 ] } ]
 """
 _WIDE = (["INPUT0 FP32 [-1]"], ["OUTPUT0 FP32 [-1]"])
 ROW = np.arange(16, dtype=np.float32).reshape(1, 16)
@@ -43,10 +44,18 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("ensembles")
     write_repository(directory, _MEMBERS)
     write_ensembles(directory, ENSEMBLES)
-    (directory / "overridable" / "config.pbtxt").write_text(_BIASED)
+    write_model(directory, "optional", _OPTIONAL)
     write_model(directory, "slow", _SLOW)
     write_model(directory, "echo")
     write_model(directory, "slow_chain", ensemble(chain(["echo", "slow", "identity_fp32"]), *_WIDE))
+    extra = step(
+        "optional",
+        {"INPUT0": "INPUT0", "INPUT1": "EXTRA"},
+        {"OUTPUT0": "OUTPUT0", "OUTPUT1": "behind"},
+    ) + chain(["echo"], "behind", "OUTPUT1")
+    inputs = ["INPUT0 FP32 [-1]", "EXTRA FP32 [-1] optional: true"]
+    outputs = ["OUTPUT0 FP32 [-1]", "OUTPUT1 FP32 [-1]"]
+    write_model(directory, "extra", ensemble(extra, inputs, outputs))
     limited = ensemble(chain(["slow"]) + "max_inflight_requests: 1\n", *_WIDE)
     write_model(directory, "limited", limited)
     return directory
@@ -109,11 +118,17 @@ def test_strings_pass_between_models(ask):
     assert joined.tolist() == [[*words[0], *more[0]]]
 
 
-def test_an_optional_input_may_be_left_out(ask):
-    row = np.zeros((1, 4), np.float32)
-    assert ask("biased", INPUT0=row).tolist() == [[0, 1, 2, 3]]
-    bias = np.full(4, 9, np.float32)
-    assert ask("biased", INPUT0=row, BIAS=bias).tolist() == [[9, 9, 9, 9]]
+def test_what_follows_from_an_optional_input_is_left_out_with_it(ask, protocol):
+    module, _ = protocol
+    both = {"INPUT0": ROW, "EXTRA": ROW + 5}
+    assert np.array_equal(ask("extra", **both), ROW)
+    assert np.array_equal(ask("extra", "OUTPUT1", **both), ROW + 5)
+    assert np.array_equal(ask("extra", INPUT0=ROW), ROW)
+    assert ask("extra", "OUTPUT1", INPUT0=ROW) is None
+    with pytest.raises(
+        InferenceServerException, match="in ensemble 'extra', output 'OUTPUT1' does not exist"
+    ):
+        ask("extra", asked=[module.InferRequestedOutput("OUTPUT1")], INPUT0=ROW)
 
 
 def test_labels_of_a_member_serve_the_classification(ask, protocol):
