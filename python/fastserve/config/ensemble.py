@@ -35,6 +35,7 @@ def resolve_ensemble(config: ModelConfig) -> None:
     for field, is_set in (
         ("instance_group", bool(config.instance_group)),
         ("optimization", config.HasField("optimization")),
+        ("rate_limiter", config.HasField("rate_limiter")),
     ):
         if is_set:
             raise InvalidArgumentError(

@@ -79,6 +79,10 @@ def test_a_step_without_a_version_uses_the_newest(tmp_path: Path, version: str):
             f"optimization {{ }} ensemble_scheduling {{ {STEP} }}",
             "optimization must not be specified for ensemble 'e'",
         ),
+        (
+            f"rate_limiter {{ }} ensemble_scheduling {{ {STEP} }}",
+            "rate_limiter must not be specified for ensemble 'e'",
+        ),
         ("ensemble_scheduling { }", "must specify 'step' for ensemble 'e'; write"),
         (
             f"ensemble_scheduling {{ {STEP} step {{ }} }}",
