@@ -13,7 +13,17 @@ from pathlib import Path
 
 from harness import ROOT, Report, Row
 
-SCRIPTS = ("grpc_tiny", "http_tiny", "triton_peer", "models", "cache", "idle", "copies", "stress")
+SCRIPTS = (
+    "grpc_tiny",
+    "http_tiny",
+    "ensemble",
+    "triton_peer",
+    "models",
+    "cache",
+    "idle",
+    "copies",
+    "stress",
+)
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 SCRIPT_TIMEOUT_S = 900

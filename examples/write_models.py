@@ -88,8 +88,8 @@ def main() -> None:
         version = Path(folder) / name
         version.mkdir(parents=True, exist_ok=True)
         save(make(), str(version / "model.onnx"))
-    # The identity backend needs no file, only a version folder.
-    for name in ("slow_identity", "priorities", "cached"):
+    # The identity backend and ensembles need no file, only a version folder.
+    for name in ("slow_identity", "priorities", "cached", "pipeline"):
         (Path(folder) / name / "1").mkdir(parents=True, exist_ok=True)
 
 

@@ -88,16 +88,16 @@ CacheOptions ReadCacheOptions(const py::dict& values) {
 // None: no rate limiter.
 using RateLimitResources = std::map<std::string, std::uint32_t>;
 
-std::shared_ptr<Engine> CreateEngine(std::uint64_t max_inflight_bytes,
-                                     std::uint32_t delay_scheduler_requests, bool counter_latencies,
+// `hold_until`: queued requests, and sequences in the backlog.
+std::shared_ptr<Engine> CreateEngine(std::uint64_t max_inflight_bytes, bool counter_latencies,
                                      std::optional<RateLimitResources> rate_limit_resources,
                                      const py::dict& cache,
-                                     std::uint32_t backlog_delay_scheduler_requests) {
+                                     std::pair<std::uint32_t, std::uint32_t> hold_until) {
   EngineOptions options;
   options.cache = ReadCacheOptions(cache);
   options.max_inflight_bytes = max_inflight_bytes;
-  options.delay_scheduler_requests = delay_scheduler_requests;
-  options.backlog_delay_scheduler_requests = backlog_delay_scheduler_requests;
+  options.delay_scheduler_requests = hold_until.first;
+  options.backlog_delay_scheduler_requests = hold_until.second;
   options.metrics_counter_latencies = counter_latencies;
   options.rate_limit = rate_limit_resources.has_value();
   if (rate_limit_resources) options.rate_limit_resources = std::move(*rate_limit_resources);
@@ -241,9 +241,8 @@ void BindEngine(py::module_& module) {
       .def("release", &ModelHandle::Release);
   EngineClass engine(module, "Engine");
   engine.def(py::init(&CreateEngine), py::arg("max_inflight_bytes") = 0,
-             py::arg("delay_scheduler_requests") = 0, py::arg("counter_latencies") = true,
-             py::arg("rate_limit_resources") = py::none(), py::arg("cache") = py::dict(),
-             py::arg("backlog_delay_scheduler_requests") = 0);
+             py::arg("counter_latencies") = true, py::arg("rate_limit_resources") = py::none(),
+             py::arg("cache") = py::dict(), py::arg("hold_until") = std::pair(0U, 0U));
   BindModels(engine);
   BindServerState(engine);
   BindInference(module, engine);

@@ -136,6 +136,21 @@ SequenceBatchingSpec ReadSequenceBatching(const py::dict& values) {
   return batching;
 }
 
+EnsembleSpec ReadEnsemble(const py::dict& values) {
+  EnsembleSpec ensemble;
+  ensemble.enabled = true;
+  Read(values, "max_inflight_requests", &ensemble.max_inflight_requests);
+  for (const py::handle item : values["steps"]) {
+    const auto step_values = item.cast<py::dict>();
+    EnsembleStepSpec& step = ensemble.steps.emplace_back();
+    Read(step_values, "model_name", &step.model_name);
+    Read(step_values, "model_version", &step.model_version);
+    Read(step_values, "input_map", &step.input_map);
+    Read(step_values, "output_map", &step.output_map);
+  }
+  return ensemble;
+}
+
 std::vector<InstanceGroupSpec> ReadInstanceGroups(const py::dict& values) {
   std::vector<InstanceGroupSpec> groups;
   if (!values.contains("instance_groups")) return groups;
@@ -217,6 +232,8 @@ std::shared_ptr<const ModelSpec> ModelSpecFromDict(const py::dict& values) {
   if (values.contains("sequence_batching")) {
     spec->sequence_batching = ReadSequenceBatching(values["sequence_batching"].cast<py::dict>());
   }
+  if (values.contains("ensemble"))
+    spec->ensemble = ReadEnsemble(values["ensemble"].cast<py::dict>());
   spec->instance_groups = ReadInstanceGroups(values);
   spec->warmup = ReadWarmup(values);
   Read(values, "decoupled", &spec->decoupled);

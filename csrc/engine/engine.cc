@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <utility>
 
@@ -15,8 +16,36 @@
 
 namespace fastserve {
 
+namespace {
+
+// Whether a model and, where it is an ensemble, all of its members can serve. Used once.
+class ReadinessCheck {
+ public:
+  explicit ReadinessCheck(const ModelRegistry& registry) : registry_(registry) {}
+
+  bool IsReady(const std::string& name, std::int64_t version) {
+    const auto model = registry_.Find(name, version);
+    if (!model.ok()) return false;
+    const std::vector<EnsembleStepSpec>& steps = (*model)->spec()->ensemble.steps;
+    if (steps.empty()) return true;
+    // Not ready while it is looked at: an ensemble that contains itself never is.
+    const auto [known, first_look] = ready_.try_emplace({name, version}, false);
+    if (!first_look) return known->second;
+    known->second = std::ranges::all_of(steps, [this](const EnsembleStepSpec& step) {
+      return IsReady(step.model_name, step.model_version);
+    });
+    return known->second;
+  }
+
+ private:
+  const ModelRegistry& registry_;
+  std::map<std::pair<std::string, std::int64_t>, bool> ready_;  // ensembles
+};
+
+}  // namespace
+
 // Destruction order matters: the registry's models stop before the timer and the backends go.
-struct Engine::Impl {
+struct Engine::Impl final : public RequestRouter {
   Impl(const EngineOptions& engine_options, const Clock& engine_clock)
       : options(engine_options),
         clock(engine_clock),
@@ -26,6 +55,12 @@ struct Engine::Impl {
                                                     : DefaultInflightBytes())),
         rate_limiter(engine_options.rate_limit_resources),
         cache(CreateResponseCache(engine_options.cache, engine_clock)) {}
+
+  Result<std::shared_ptr<RequestTarget>> Find(std::string_view name,
+                                              std::int64_t version) const override {
+    FASTSERVE_ASSIGN_OR_RETURN(LoadedModelPtr model, registry.Find(name, version));
+    return std::shared_ptr<RequestTarget>(std::move(model));
+  }
 
   // Null when there is none of that name.
   Backend* FindBackend(std::string_view name) {
@@ -47,23 +82,6 @@ struct Engine::Impl {
   std::atomic<bool> accepting{true};
 };
 
-Lender::Lender() = default;
-
-Lender::~Lender() {
-  for (const LoadedModelPtr& model : pending_) model->scheduler().WakeWorker();
-}
-
-bool Lender::Run() {
-  bool ran = false;
-  // A response may submit the next request from inside the run: take models until none is left.
-  while (!pending_.empty()) {
-    const LoadedModelPtr model = std::move(pending_.back());
-    pending_.pop_back();
-    ran = model->scheduler().RunLent() || ran;
-  }
-  return ran;
-}
-
 Result<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
   const Clock& clock = options.clock != nullptr ? *options.clock : SystemClock();
   return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(options, clock)));
@@ -77,9 +95,13 @@ Engine::~Engine() {
   if (impl_->cache) impl_->cache->Stop();
   auto models = impl_->registry.List("", -1);
   if (!models.ok()) return;
-  for (const LoadedModelPtr& model : *models) {
-    model->Stop();
+  // Nothing is found any more before the first scheduler stops: no step goes to one that has.
+  for (const LoadedModelPtr& model : *models)
     (void)impl_->registry.Publish(model->spec()->name, {});
+  // Twice: a step may have been on its way to a scheduler that had already stopped. The first round
+  // has joined every thread that could submit one.
+  for (int round = 0; round < 2; ++round) {
+    for (const LoadedModelPtr& model : *models) model->Stop();
   }
 }
 
@@ -106,13 +128,14 @@ Result<ModelSignature> Engine::ReadSignature(const ModelSpec& spec) {
 
 Result<LoadedModelPtr> Engine::LoadModel(std::shared_ptr<const ModelSpec> spec) {
   Backend* backend = impl_->FindBackend(spec->backend);
-  if (backend == nullptr) return NoBackend(*spec);
+  if (backend == nullptr && !spec->ensemble.enabled) return NoBackend(*spec);
   LoadedModel::Environment environment;
   environment.clock = &impl_->clock;
   environment.timer = &impl_->timer;
   environment.budget = impl_->budget;
   environment.rate_limiter = impl_->options.rate_limit ? &impl_->rate_limiter : nullptr;
   environment.cache = impl_->cache;
+  environment.router = impl_.get();
   environment.hold_until_queued = impl_->options.delay_scheduler_requests;
   environment.hold_until_backlog = impl_->options.backlog_delay_scheduler_requests;
   return LoadedModel::Create(std::move(spec), backend, environment);
@@ -128,7 +151,8 @@ bool Engine::Drain(const LoadedModelPtr& model, std::int64_t timeout_ns) {
 }
 
 ModelState Engine::model_state(std::string_view name, std::int64_t version) const {
-  if (impl_->registry.Find(name, version).ok()) return ModelState::kReady;
+  if (ReadinessCheck(impl_->registry).IsReady(std::string(name), version))
+    return ModelState::kReady;
   return impl_->registry.Knows(name) ? ModelState::kUnavailable : ModelState::kUnknown;
 }
 
@@ -150,17 +174,10 @@ void Engine::Submit(const RequestPtr& request, Lender* lender) {
              !model.ok()) {
     refusal = model.status();
   } else {
-    if ((*model)->Submit(request, lender != nullptr)) lender->Add(std::move(*model));
-    return;
+    return (*model)->Submit(request, lender);
   }
   request->Fail(std::move(refusal), FailureReason::kRejected);
   impl_->budget->requests().Done();
-}
-
-void Lender::Add(LoadedModelPtr model) {
-  if (std::find(pending_.begin(), pending_.end(), model) == pending_.end()) {
-    pending_.push_back(std::move(model));
-  }
 }
 
 std::uint64_t Engine::inflight_requests() const { return impl_->budget->requests().count(); }

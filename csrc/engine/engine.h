@@ -17,6 +17,7 @@
 #include "cache/cache_options.h"
 #include "inference/model_spec.h"
 #include "inference/request.h"
+#include "scheduling/lender.h"
 
 namespace fastserve {
 
@@ -37,29 +38,6 @@ struct EngineOptions {
   bool rate_limit = false;
   std::map<std::string, std::uint32_t> rate_limit_resources;
   CacheOptions cache;  // --cache-config
-};
-
-// A thread that lends itself: between Submit and Run it holds the cheap work that the thread itself
-// will execute, so that a request to a fast model needs no thread switch. Not thread safe: one per
-// I/O thread, used by that thread only.
-class Lender {
- public:
-  Lender();
-  ~Lender();  // runs what is left to the instances' own threads
-  Lender(const Lender&) = delete;
-  Lender& operator=(const Lender&) = delete;
-  // Executes batches of the models submitted to since the last Run, on this thread, as long as they
-  // are idle, measured to be cheap, and need no waiting; hands everything else to the instances'
-  // threads. Responses arrive through their sinks during the call. Returns true when it executed
-  // anything.
-  bool Run();
-  bool empty() const { return pending_.empty(); }
-
- private:
-  friend class Engine;
-  void Add(LoadedModelPtr model);
-
-  std::vector<LoadedModelPtr> pending_;
 };
 
 enum class ModelState : std::uint8_t { kUnknown, kUnavailable, kReady };
@@ -89,7 +67,7 @@ class Engine {
   // Blocks until the model has no request in flight, or `timeout_ns` passed (negative: for ever).
   // True when empty.
   bool Drain(const LoadedModelPtr& model, std::int64_t timeout_ns);
-  // version -1: the newest published.
+  // version -1: the newest published. An ensemble is ready when all of its members are.
   ModelState model_state(std::string_view name, std::int64_t version) const;
   // The resolved specification. Errors: NotFound with Triton's texts ("Request for unknown model:
   // ...").

@@ -5,9 +5,9 @@
 #include "base/log.h"
 #include "inference/validation.h"
 #include "scheduling/dynamic_batcher.h"
-#include "scheduling/warm_up.h"
-=======
+#include "scheduling/ensemble_scheduler.h"
 #include "scheduling/sequence_batcher.h"
+#include "scheduling/warm_up.h"
 
 namespace fastserve {
 
@@ -21,6 +21,7 @@ Result<std::shared_ptr<LoadedModel>> LoadedModel::Create(std::shared_ptr<const M
                                                          const Environment& environment) {
   std::shared_ptr<LoadedModel> model(new LoadedModel(std::move(spec), environment));
   FASTSERVE_RETURN_IF_ERROR(model->Start(backend, environment));
+  model->StartCaching(environment);
   return model;
 }
 
@@ -38,7 +39,18 @@ void LoadedModel::Stop() {
   if (scheduler_) scheduler_->Stop();
 }
 
+Status LoadedModel::StartEnsemble(const Environment& environment) {
+  EnsembleScheduler::Options options;
+  options.spec = spec_;
+  options.clock = environment.clock;
+  options.statistics = statistics_;
+  options.router = environment.router;
+  FASTSERVE_ASSIGN_OR_RETURN(scheduler_, EnsembleScheduler::Create(std::move(options)));
+  return Status::Ok();
+}
+
 Status LoadedModel::Start(Backend* backend, const Environment& environment) {
+  if (spec_->ensemble.enabled) return StartEnsemble(environment);
   FASTSERVE_ASSIGN_OR_RETURN(std::shared_ptr<BackendModel> backend_model,
                              backend->LoadModel(spec_));
   DynamicBatcher::Options options;
@@ -55,7 +67,6 @@ Status LoadedModel::Start(Backend* backend, const Environment& environment) {
   }
   if (spec_->sequence_batching.enabled) return StartSequences(std::move(options), environment);
   scheduler_ = DynamicBatcher::Create(std::move(options));
-  StartCaching(environment);
   return Status::Ok();
 }
 
@@ -114,32 +125,41 @@ Status LoadedModel::StartSequences(DynamicBatcher::Options options,
   return Status::Ok();
 }
 
-bool LoadedModel::Submit(const RequestPtr& request, bool may_lend) {
+void LoadedModel::Submit(const RequestPtr& request, Lender* lender) {
   inflight_.Add();
   request->spec = spec_;
   request->completion_listener = shared_from_this();
-  if (Status status = ValidateRequest(request.get()); !status.ok()) {
+  FailureReason reason = FailureReason::kOther;
+  if (Status status = Admit(request.get(), &reason); !status.ok()) {
     request->input_bytes = 0;
-    request->Fail(std::move(status), FailureReason::kOther);
-    return false;
+    return request->Fail(std::move(status), reason);
   }
-  if (!budget_->TryTake(request->input_bytes)) {
-    const std::size_t bytes = std::exchange(request->input_bytes, 0);
-    request->Fail(Status::Unavailable("request of " + std::to_string(bytes) +
-                                      " bytes: " + std::to_string(budget_->bytes()) + " of " +
-                                      std::to_string(budget_->max_bytes()) +
-                                      " bytes are in flight (--max-inflight-bytes)"),
-                  FailureReason::kRejected);
-    return false;
-  }
-  if (single_flight_ && IsCacheable(*request)) return single_flight_->Submit(request, may_lend);
-  return Compute(request, may_lend);
+  const bool may_lend = lender != nullptr;
+  const bool cacheable = single_flight_ && IsCacheable(*request);
+  const bool lent =
+      cacheable ? single_flight_->Submit(request, may_lend) : Compute(request, may_lend);
+  // The lender's reference to the scheduler keeps this model alive.
+  if (lent) lender->Add(std::shared_ptr<Scheduler>(shared_from_this(), scheduler_.get()));
 }
 
 bool LoadedModel::Compute(const RequestPtr& request, bool may_lend) {
   const bool lend = may_lend && scheduler_->lendable();
   scheduler_->Enqueue(request, lend);
   return lend;
+}
+
+Status LoadedModel::Admit(InferRequest* request, FailureReason* reason) {
+  FASTSERVE_RETURN_IF_ERROR(ValidateRequest(request));
+  if (request->parent != nullptr) {
+    request->input_bytes = 0;  // the parent's inputs are counted; what lies between steps is not
+    return Status::Ok();
+  }
+  if (budget_->TryTake(request->input_bytes)) return Status::Ok();
+  *reason = FailureReason::kRejected;
+  return Status::Unavailable("request of " + std::to_string(request->input_bytes) +
+                             " bytes: " + std::to_string(budget_->bytes()) + " of " +
+                             std::to_string(budget_->max_bytes()) +
+                             " bytes are in flight (--max-inflight-bytes)");
 }
 
 void LoadedModel::OnCacheHit(const CacheHit& hit) {
@@ -156,7 +176,7 @@ void LoadedModel::OnCompleted(const InferRequest& request) {
                                clock_.NowNs() - request.timestamps.request_start);
   }
   budget_->GiveBack(request.input_bytes);
-  budget_->requests().Done();
+  if (request.parent == nullptr) budget_->requests().Done();
   inflight_.Done();
 }
 

@@ -12,8 +12,10 @@
 #include "inference/model_spec.h"
 #include "inference/request.h"
 #include "scheduling/dynamic_batcher.h"
+#include "scheduling/lender.h"
 #include "scheduling/model_statistics.h"
 #include "scheduling/rate_limiter.h"
+#include "scheduling/request_router.h"
 #include "scheduling/scheduler.h"
 
 namespace fastserve {
@@ -22,6 +24,7 @@ namespace fastserve {
 // has completed. Thread safe.
 class LoadedModel final : public CompletionListener,
                           private CachedModel,
+                          public RequestTarget,
                           public std::enable_shared_from_this<LoadedModel> {
  public:
   struct Environment {
@@ -29,27 +32,29 @@ class LoadedModel final : public CompletionListener,
     DeadlineTimer* timer = nullptr;
     std::shared_ptr<InflightBudget> budget;
     std::shared_ptr<ResponseCache> cache;  // null: the server has none
+    const RequestRouter* router = nullptr;
     std::uint32_t hold_until_queued = 0;
     RateLimiter* rate_limiter = nullptr;  // null: no limits
     std::uint32_t hold_until_backlog = 0;
   };
 
-  // Loads the model and starts its instances. Blocks. Errors: the backend's.
+  // Loads the model and starts its instances. Blocks. `backend` is null for an ensemble. Errors:
+  // the backend's.
   static Result<std::shared_ptr<LoadedModel>> Create(std::shared_ptr<const ModelSpec> spec,
                                                      Backend* backend,
                                                      const Environment& environment);
   ~LoadedModel() override;
 
   // Validates the request and answers it from the response cache, hands it to the scheduler, or
-  // fails it. True when it was left for a lender.
-  bool Submit(const RequestPtr& request, bool may_lend);
+  // fails it.
+  void Submit(const RequestPtr& request, Lender* lender) override;
   void OnCompleted(const InferRequest& request) override;
   // Ends the scheduler; what waits fails. Idempotent. Blocks.
   void Stop();
 
   Scheduler& scheduler() { return *scheduler_; }
   const Scheduler& scheduler() const { return *scheduler_; }
-  const std::shared_ptr<const ModelSpec>& spec() const { return spec_; }
+  const std::shared_ptr<const ModelSpec>& spec() const override { return spec_; }
   const ModelStatistics& statistics() const { return *statistics_; }
   InflightCounter& inflight() { return inflight_; }
   bool caches_responses() const { return single_flight_ != nullptr; }
@@ -64,7 +69,10 @@ class LoadedModel final : public CompletionListener,
                          DynamicBatcher::Options* options);
   // `options`: what both batchers need.
   Status StartSequences(DynamicBatcher::Options options, const Environment& environment);
+  Status StartEnsemble(const Environment& environment);
   void StartCaching(const Environment& environment);
+  // Validation and the budget.
+  Status Admit(InferRequest* request, FailureReason* reason);
 
   // CachedModel
   bool Compute(const RequestPtr& request, bool may_lend) override;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "inference/data_type.h"
+#include "inference/ensemble_spec.h"
 #include "inference/sequence_spec.h"
 #include "inference/shape.h"
 
@@ -85,7 +86,7 @@ struct WarmupSpec {
 struct ModelSpec {
   std::string name;
   std::int64_t version = 1;
-  std::string backend;     // "onnxruntime", "identity"
+  std::string backend;     // "onnxruntime", "identity"; empty for an ensemble
   std::string platform;    // as reported by metadata, e.g. "onnxruntime_onnx"
   std::string path;        // the model file (or directory) the backend opens; empty for identity
   int max_batch_size = 0;  // 0: the model does not batch; dims are the full shape
@@ -93,6 +94,7 @@ struct ModelSpec {
   std::vector<TensorSpec> outputs;
   DynamicBatchingSpec dynamic_batching;
   SequenceBatchingSpec sequence_batching;
+  EnsembleSpec ensemble;  // enabled: the model has no backend and no instances
   std::vector<InstanceGroupSpec> instance_groups;
   std::vector<WarmupSpec> warmup;
   bool decoupled = false;

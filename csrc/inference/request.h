@@ -93,6 +93,9 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   bool sequence_end = false;
   bool binary_data_output = false;  // HTTP: default of outputs not listed
   bool enable_empty_final_response = false;
+  // The ensemble's request that this one is a step of; null for a client's. A step's bytes and the
+  // step itself are not counted again: the parent is.
+  RequestPtr parent;
 
   // Resolved by Engine::Submit.
   std::shared_ptr<const ModelSpec> spec;

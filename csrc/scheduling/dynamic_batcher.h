@@ -5,7 +5,7 @@
 //
 // Two kinds of threads run batches. Worker threads (one per slot) take turns: the holder of the
 // forming role waits for work, forms a batch, passes the role on and runs it. A lending thread (an
-// I/O thread, see Lender in engine/engine.h) forms and runs batches itself when the model is
+// I/O thread, see Lender in scheduling/lender.h) forms and runs batches itself when the model is
 // measured to be cheap, which saves two thread switches per request.
 #pragma once
 

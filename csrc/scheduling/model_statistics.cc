@@ -1,5 +1,7 @@
 #include "scheduling/model_statistics.h"
 
+#include <tuple>
+
 namespace fastserve {
 
 namespace {
@@ -51,6 +53,33 @@ void ModelStatistics::RecordBatch(const std::vector<RequestPtr>& requests, std::
   Add(&numbers_.compute_input, requests.size(), input_ns * count);
   Add(&numbers_.compute_infer, requests.size(), infer_ns * count);
   Add(&numbers_.compute_output, requests.size(), output_ns * count);
+}
+
+void ModelStatistics::RecordEnsemble(const InferRequest& request, const ComputeSums& sums,
+                                     std::int64_t end_ns, std::int64_t wall_ms) {
+  const RequestTimestamps& times = request.timestamps;
+  const std::int64_t queue_ns = times.compute_start - times.queue_start;
+  const std::int64_t request_ns = end_ns - times.request_start;
+  Record(&histograms_.queue, queue_ns);
+  Record(&histograms_.request, request_ns);
+  Record(&histograms_.compute_input, sums.input_ns);
+  Record(&histograms_.compute_infer, sums.infer_ns);
+  Record(&histograms_.compute_output, sums.output_ns);
+
+  const MutexLock lock(mutex_);
+  numbers_.last_inference_ms = static_cast<std::uint64_t>(wall_ms);
+  ++numbers_.execution_count;
+  numbers_.inference_count += static_cast<std::uint64_t>(request.batch_size);
+  Add(&numbers_.success, 1, request_ns);
+  Add(&numbers_.queue, 1, queue_ns);
+  BatchStatistics& batch = numbers_.batches[request.batch_size];
+  for (const auto& [total, of_batch, ns] :
+       {std::tuple{&numbers_.compute_input, &batch.compute_input, sums.input_ns},
+        std::tuple{&numbers_.compute_infer, &batch.compute_infer, sums.infer_ns},
+        std::tuple{&numbers_.compute_output, &batch.compute_output, sums.output_ns}}) {
+    Add(total, 1, ns);
+    Add(of_batch, 1, ns);
+  }
 }
 
 void ModelStatistics::RecordFailure(FailureReason reason, std::int64_t duration_ns) {

@@ -58,12 +58,24 @@ struct BatchTimes {
   std::int64_t compute_end_ns = 0;
 };
 
+// The sums over the steps of one request to an ensemble.
+struct ComputeSums {
+  std::int64_t input_ns = 0;
+  std::int64_t infer_ns = 0;
+  std::int64_t output_ns = 0;
+};
+
 // Thread safe; one short lock per batch.
 class ModelStatistics {
  public:
   // A batch that the backend executed. Its requests count as successes unless `failed`.
   void RecordBatch(const std::vector<RequestPtr>& requests, std::int64_t batch_size,
                    const BatchTimes& times, bool succeeded, std::int64_t wall_ms);
+  // A request that an ensemble answered, as Triton counts it: one execution of its own, the compute
+  // phases of its steps added up (so they may exceed the request's duration when steps run side by
+  // side), the queue phase its wait before the first step.
+  void RecordEnsemble(const InferRequest& request, const ComputeSums& sums, std::int64_t end_ns,
+                      std::int64_t wall_ms);
   void RecordFailure(FailureReason reason, std::int64_t duration_ns);
   // A request answered from the response cache: a success that waited, but was not executed.
   void RecordCacheHit(std::int64_t request_ns, std::int64_t queue_ns, std::int64_t lookup_ns);

@@ -93,14 +93,15 @@ class Engine:
     def __init__(
         self,
         max_inflight_bytes: typing.SupportsInt | typing.SupportsIndex = 0,
-        delay_scheduler_requests: typing.SupportsInt | typing.SupportsIndex = 0,
         counter_latencies: bool = True,
         rate_limit_resources: collections.abc.Mapping[
             str, typing.SupportsInt | typing.SupportsIndex
         ]
         | None = None,
         cache: dict = {},
-        backlog_delay_scheduler_requests: typing.SupportsInt | typing.SupportsIndex = 0,
+        hold_until: tuple[
+            typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex
+        ] = (0, 0),
     ) -> None: ...
     def drain(
         self, model: ModelHandle, timeout_s: typing.SupportsFloat | typing.SupportsIndex = -1.0

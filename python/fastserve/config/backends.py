@@ -4,6 +4,7 @@ a version directory.
 
 from pathlib import Path
 
+from fastserve.config.ensemble import is_ensemble, resolve_ensemble
 from fastserve.config.parse import ModelConfig
 from fastserve.errors import InvalidArgumentError, UnsupportedError
 
@@ -17,7 +18,6 @@ _PLATFORM_BACKENDS = {
     "pytorch_libtorch": "pytorch",
     "tensorflow_savedmodel": "tensorflow",
     "tensorflow_graphdef": "tensorflow",
-    "ensemble": "ensemble",
 }
 _FILE_BACKENDS = {
     ONNX_FILE: "onnxruntime",
@@ -37,7 +37,6 @@ _KNOWN_LATER = (
     "dali",
     "fil",
     "vllm",
-    "ensemble",
 )
 
 
@@ -71,6 +70,9 @@ def resolve_backend(config: ModelConfig, version_directory: Path | None) -> None
     InvalidArgumentError when they disagree or nothing tells; UnsupportedError for a backend that is
     not offered.
     """
+    if is_ensemble(config):
+        resolve_ensemble(config)
+        return
     if not config.backend:
         config.backend = _find_backend(config, version_directory)
     _check_offered(config)

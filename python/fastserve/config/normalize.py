@@ -1,5 +1,6 @@
 """Writes the defaults into a configuration, as Triton does before it reports or uses it."""
 
+from fastserve.config.ensemble import is_ensemble
 from fastserve.config.parse import ModelConfig
 from fastserve.config.sequence import normalize_sequence
 from fastserve.errors import InvalidArgumentError
@@ -19,6 +20,8 @@ def normalize_config(config: ModelConfig) -> list[str]:
     """
     if config.version_policy.WhichOneof("policy_choice") is None:
         config.version_policy.latest.num_versions = 1
+    if is_ensemble(config):
+        return []  # no batches, no instances, nothing to optimize
     if config.HasField("dynamic_batching") and config.max_batch_size > 0:
         preferred = config.dynamic_batching.preferred_batch_size
         if not preferred:

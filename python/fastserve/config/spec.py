@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastserve.config.complete import protocol_type
+from fastserve.config.ensemble import ensemble_spec, is_ensemble
 from fastserve.config.parse import ModelConfig
 from fastserve.config.paths import inside_directory
 from fastserve.config.sequence_spec import sequence_batching_spec
@@ -38,6 +39,8 @@ def model_spec(
         spec["dynamic_batching"] = _dynamic_batching(config.dynamic_batching)
     if config.HasField("sequence_batching"):
         spec["sequence_batching"] = sequence_batching_spec(config, model_directory)
+    if is_ensemble(config):
+        spec["ensemble"] = ensemble_spec(config)
     return spec
 
 
@@ -50,9 +53,9 @@ def base_spec(
         "version": version,
         "backend": config.backend,
         "platform": config.platform,
-        "path": str(_model_file(config, version, model_directory))
-        if config.backend != "identity"
-        else "",
+        "path": ""
+        if config.backend == "identity" or is_ensemble(config)
+        else str(_model_file(config, version, model_directory)),
         "max_batch_size": config.max_batch_size,
         "parameters": {key: value.string_value for key, value in config.parameters.items()},
         "backend_config": backend_config,

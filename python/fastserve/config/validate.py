@@ -8,6 +8,7 @@ Three verdicts: wrong (InvalidArgumentError), known but not offered yet and able
 from collections.abc import Iterator
 from typing import Any
 
+from fastserve.config.ensemble import is_ensemble, validate_ensemble
 from fastserve.config.normalize import KIND_CPU
 from fastserve.config.parse import ModelConfig
 from fastserve.config.sequence import validate_sequence_strategy, validate_sequence_tensors
@@ -34,14 +35,13 @@ def validate_config(config: ModelConfig) -> list[str]:
     _validate_groups(config)
     validate_warmup(config)
     _validate_response_cache(config)
+    if is_ensemble(config):
+        validate_ensemble(config)
     hints = list(_hints(config))
     return [f"{', '.join(hints)} of model '{config.name}' has no effect here"] if hints else []
 
 
 def _unoffered(config: ModelConfig) -> Iterator[str]:
-    choice = config.WhichOneof("scheduling_choice")
-    if choice not in (None, "dynamic_batching", "sequence_batching"):
-        yield choice
     flags: list[tuple[str, Any]] = [
         ("model_transaction_policy.decoupled", config.model_transaction_policy.decoupled),
         ("batch_input", config.batch_input),
@@ -64,7 +64,7 @@ def refuse_unoffered(config: ModelConfig) -> None:
 
 def _hints(config: ModelConfig) -> Iterator[str]:
     optimization = config.optimization
-    pinned_off = not (
+    pinned_off = not is_ensemble(config) and not (
         optimization.input_pinned_memory.enable and optimization.output_pinned_memory.enable
     )
     flags: list[tuple[str, Any]] = [

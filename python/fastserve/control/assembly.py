@@ -127,11 +127,13 @@ def build_core(options: Options) -> ServingCore:
         raise InvalidArgumentError(f"--cache-config: {error}") from None
     engine = _core.Engine(
         options.max_inflight_bytes,
-        held_requests("TRITONSERVER_DELAY_SCHEDULER"),
         counter_latencies(options),
         rate_limit_resources(options),
         core_cache_options(cache),
-        held_requests("TRITONSERVER_BACKLOG_DELAY_SCHEDULER"),
+        (
+            held_requests("TRITONSERVER_DELAY_SCHEDULER"),
+            held_requests("TRITONSERVER_BACKLOG_DELAY_SCHEDULER"),
+        ),
     )
     settings = backend_settings(options)
     config_settings = ConfigSettings(

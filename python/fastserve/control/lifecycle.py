@@ -16,10 +16,18 @@ from typing import Any
 
 from fastserve import log
 from fastserve.config.complete import Signature
-from fastserve.config.parse import ModelConfig
-from fastserve.config.resolve import ConfigSettings, ResolvedModel, resolve_model
+from fastserve.config.ensemble import member_names
+from fastserve.config.parse import ModelConfig, read_config
+from fastserve.config.paths import check_model_name
+from fastserve.config.resolve import (
+    ConfigSettings,
+    ResolvedModel,
+    config_path,
+    resolve_model,
+)
 from fastserve.config.spec import Spec
-from fastserve.control.operations import OperationQueue
+from fastserve.control.dependents import dependents
+from fastserve.control.operations import OperationQueue, after_all
 from fastserve.control.repository import Fingerprint, ModelRepository, fingerprint
 from fastserve.errors import FastserveError, InvalidArgumentError
 from fastserve.types import ModelState, VersionStatus
@@ -65,17 +73,25 @@ class Lifecycle:
         self._lock = threading.Lock()
         self._records: dict[str, ModelRecord] = {}  # guarded by _lock
 
-    def load(self, name: str) -> "Future[None]":
+    def load(self, name: str, outer: frozenset[str] = frozenset()) -> "Future[None]":
         """Loads or reloads a model. The future fails with what went wrong; an old version then
         serves on.
-        """
-        return self._operations.submit(name, lambda: self._load(name))
 
-    def unload(self, name: str) -> "Future[None]":
-        """Takes a model away from new requests; those in flight finish. Unknown names are no error,
-        as in Triton.
+        Members of an ensemble that are in the repository and not loaded are loaded first; one that
+        fails fails the future, too, and the ensemble is not ready until it is there. `outer` are
+        the ensembles for whose sake this one is loaded.
         """
-        return self._operations.submit(name, lambda: self._unload(name))
+        later: list[Future[None]] = []
+        first = self._operations.submit(name, lambda: self._load_with_members(name, outer, later))
+        return after_all([first], lambda: later[0] if later else first)
+
+    def unload(self, name: str, with_members: bool = False) -> "Future[None]":
+        """Takes a model away from new requests; those in flight finish. Unknown names are no error,
+        as in Triton. With its members, those of an ensemble go once its last request has ended.
+        """
+        later: list[Future[None]] = []
+        first = self._operations.submit(name, lambda: self._unload(name, with_members, later))
+        return after_all([first], lambda: after_all(list(later), lambda: first))
 
     def snapshot(self) -> dict[str, dict[int, VersionStatus]]:
         """Every model that was ever asked for, with the state of its versions."""
@@ -112,6 +128,54 @@ class Lifecycle:
 
     # --- inside an operation: one at a time per model
     # ---------------------------------------------------------
+
+    def _load_with_members(
+        self, name: str, outer: frozenset[str], later: "list[Future[None]]"
+    ) -> None:
+        """Loads a model, or starts to load the missing members of an ensemble and puts into `later`
+        what loads it after them. No thread waits for them meanwhile.
+        """
+        members = [
+            future
+            for member in self._configured_members(name)
+            if member not in outer | {name} and (future := self._load_member(name, member, outer))
+        ]
+        if not members:
+            self._load(name)
+            return
+
+        def load_after() -> None:
+            self._load(name)
+            for member in members:
+                member.result()  # is there: raises what went wrong with it
+
+        later.append(after_all(members, lambda: self._operations.submit(name, load_after)))
+
+    def _configured_members(self, name: str) -> list[str]:
+        """What the files say now; whatever is wrong with them, loading the model will tell."""
+        try:
+            path = config_path(self._repository.find(name), self._settings.config_name)
+            return member_names(read_config(path)) if path.exists() else []
+        except FastserveError:
+            return []
+
+    def _load_member(
+        self, ensemble: str, name: str, outer: frozenset[str]
+    ) -> "Future[None] | None":
+        """Loads a member that is not loaded, or waits for what is being done with it."""
+        with self._lock:
+            record = self._records.get(name)
+            if record is not None and record.ready_versions:
+                return None
+        if self._operations.pending(name):
+            return self._operations.submit(name, lambda: None)
+        try:
+            check_model_name(name)
+            self._repository.find(name)
+        except FastserveError:
+            log.warning(f"ensemble '{ensemble}': its member '{name}' is not in the repository")
+            return None
+        return self.load(name, outer | {ensemble})
 
     def _load(self, name: str) -> None:
         record = self._record(name)
@@ -199,11 +263,12 @@ class Lifecycle:
             for version in loading:
                 record.versions[version] = failed
 
-    def _unload(self, name: str) -> None:
+    def _unload(self, name: str, with_members: bool, later: "list[Future[None]]") -> None:
         with self._lock:
             record = self._records.get(name)
             if record is None:
                 return
+            members = dependents(name, self._ensembles()) if with_members else []
             record.fingerprint = frozenset()
             for version in record.ready_versions:
                 record.versions[version] = VersionStatus(ModelState.UNLOADING)
@@ -211,7 +276,20 @@ class Lifecycle:
                 unloaded = VersionStatus(ModelState.UNAVAILABLE, UNLOADED)
                 record.versions = dict.fromkeys(record.versions, unloaded)
                 return
-        self._drain(self._engine.publish(name, []), lambda: self._finish_unload(name, record))
+
+        def finished() -> None:
+            self._finish_unload(name, record)
+            later.extend(self.unload(member) for member in members)
+
+        self._drain(self._engine.publish(name, []), finished)
+
+    def _ensembles(self) -> dict[str, list[str]]:
+        """The loaded ensembles and their members. The lock is held."""
+        return {
+            name: member_names(record.config)
+            for name, record in self._records.items()
+            if record.config is not None and record.ready_versions
+        }
 
     def _finish_unload(self, name: str, record: ModelRecord) -> None:
         with self._lock:

@@ -4,10 +4,49 @@ side.
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from fastserve.errors import UnavailableError
+
 Operation = Callable[[], None]
+
+
+def after_all(
+    futures: "Sequence[Future[None]]", start: "Callable[[], Future[None]]"
+) -> "Future[None]":
+    """Calls start() once all futures are done, however they ended, on the thread that ended the
+    last; the result ends as the future does that start() returned. Never blocks.
+    """
+    result: Future[None] = Future()
+    lock = threading.Lock()
+    left = len(futures)
+
+    def copy(source: "Future[None]") -> None:
+        if error := source.exception():
+            result.set_exception(error)
+        else:
+            result.set_result(None)
+
+    def go_on() -> None:
+        try:
+            start().add_done_callback(copy)
+        except RuntimeError as error:  # the pool takes no more: the server stops
+            result.set_exception(UnavailableError(f"the server is stopping: {error}"))
+
+    def one_done(_: "Future[None]") -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = left == 0
+        if last:
+            go_on()
+
+    for future in futures:
+        future.add_done_callback(one_done)
+    if not futures:
+        go_on()
+    return result
 
 
 class OperationQueue:
@@ -49,6 +88,11 @@ class OperationQueue:
                 future.set_exception(error)
             else:
                 future.set_result(None)
+
+    def pending(self, name: str) -> bool:
+        """Whether an operation for this name runs or is queued."""
+        with self._lock:
+            return name in self._queues
 
     def busy(self) -> bool:
         """Whether an operation runs or is queued."""

@@ -142,10 +142,13 @@ class ControlPlane:
     async def unload_model(self, name: str, parameters: dict[str, Any] | None = None) -> None:
         self._check_explicit()
         check_model_name(name)
-        for key in parameters or {}:
+        for key, value in (parameters or {}).items():
             if key != "unload_dependents":
                 raise InvalidArgumentError(f"unknown unload parameter '{key}'")
-        await self._run(self._lifecycle.unload(name))
+            if not isinstance(value, bool):
+                raise InvalidArgumentError(f"'unload_dependents' must be a boolean, not {value!r}")
+        with_members = bool((parameters or {}).get("unload_dependents"))
+        await self._run(self._lifecycle.unload(name, with_members))
 
     def _check_explicit(self) -> None:
         if not self._explicit:

@@ -30,7 +30,6 @@ def test_a_plain_configuration_is_valid_without_a_warning():
 @pytest.mark.parametrize(
     ("text", "field"),
     [
-        ("ensemble_scheduling { }", "ensemble_scheduling"),
         ("model_transaction_policy { decoupled: true }", "decoupled"),
         ("batch_input { }", "batch_input"),
         ("batch_output { }", "batch_output"),

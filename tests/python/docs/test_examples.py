@@ -115,3 +115,7 @@ def test_examples_answer_what_their_comments_say(repository: Path) -> None:
         assert echoed.tolist() == [[b"one", b"two"]]
         batched = server.infer("batched", {"INPUT": np.ones((2, 16), np.float32)})["OUTPUT"]
         assert batched.tolist() == [[2.0] * 16] * 2
+        row = np.array([[1, 2]], np.float32)
+        pipeline = server.infer("pipeline", {"LEFT": row, "RIGHT": row})
+        assert pipeline["CLASS_OF_SUM"].argmax() == 1
+        assert pipeline["CLASS_OF_DIFFERENCE"].tolist() == [[np.float32(1 / 3)] * 3]

@@ -91,7 +91,6 @@ def test_two_flags_switch_completion_off():
         ),
         (["--cache-config=local,size=x"], "Bad option: \"--cache-config\".\nsize is 'x'"),
         (["--grpc-use-ssl=true"], "Unsupported"),
-        (["--rate-limit=execution_count"], "Unsupported"),
         (["--allow-client-shm=true"], "Unsupported"),
         (["--http-port=8001"], "Port 8001 is used by --http-port as well"),
         (

@@ -1,0 +1,101 @@
+// One request on its way through an ensemble.
+//
+//   Start -> ready steps -> member requests -> responses -> tensors -> ready steps ... -> answer
+//
+// Nothing waits: the response of a step makes the steps ready that needed its tensors, and whoever
+// brought it submits them. The last response answers the request.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "inference/request.h"
+#include "scheduling/ensemble_graph.h"
+#include "scheduling/model_statistics.h"
+#include "scheduling/request_router.h"
+
+namespace fastserve {
+
+class EnsembleScheduler;  // ensemble_scheduler.h
+
+// Kept alive by the requests of its running steps, whose sink it is, and by the parent's cancel
+// hook. Thread safe. Invariants: 1. the parent is completed exactly once, when no step runs any
+// more, so no view into its inputs is used afterwards; 2. a step runs at most once, after every
+// step it reads from; 3. one thread at a time submits steps, so a step that ends inside its own
+// submission does not recurse; 4. tensors pass as views: no byte is copied.
+class EnsembleRun final : public ResponseSink,
+                          public CancelHook,
+                          public std::enable_shared_from_this<EnsembleRun> {
+ public:
+  EnsembleRun(std::shared_ptr<EnsembleScheduler> scheduler, RequestPtr parent);
+
+  // Submits the first steps. May complete the parent before it returns.
+  void Start() EXCLUDES(mutex_);
+  // The end of one step.
+  void OnResponse(const RequestPtr& request, InferResponse response, bool final) override
+      EXCLUDES(mutex_);
+  // The parent was cancelled: waiting steps leave their queues, no further one starts.
+  void OnCancel(const RequestPtr& parent) override EXCLUDES(mutex_);
+
+ private:
+  class StepRequest;
+  using StepRequestPtr = std::shared_ptr<StepRequest>;
+  // An ensemble tensor during this run. Settled: it has its value, or never will have one.
+  struct Slot {
+    Tensor tensor;
+    // The model that wrote it: says whether the first dimension is the batch, and has the labels.
+    std::shared_ptr<const ModelSpec> source;
+    bool present = false;
+    std::size_t readers = 0;  // uses to come; the last one takes the bytes away from the run
+  };
+  struct StepState {
+    std::size_t unsettled_inputs = 0;
+    bool needed = false;
+    RequestPtr request;  // while the step runs
+  };
+
+  void SettleInputs() REQUIRES(mutex_);
+  // Sets the step's inputs from the slots.
+  void FillInputs(StepRequest* request) REQUIRES(mutex_);
+  void Settle(std::size_t tensor) REQUIRES(mutex_);
+  // Submits ready steps until there are none, unless another call does so now; completes the parent
+  // when nothing runs any more.
+  void Drive() EXCLUDES(mutex_);
+  // Null when there is nothing to submit.
+  StepRequestPtr TakeReadyStep() REQUIRES(mutex_);
+  StepRequestPtr MakeStepRequest(std::size_t step) REQUIRES(mutex_);
+  void Submit(const StepRequestPtr& request) EXCLUDES(mutex_);
+  // The step does not run; nor will the tensors it writes exist.
+  void Skip(std::size_t step) EXCLUDES(mutex_);
+  void StoreOutputs(const StepRequest& request, InferResponse* response) REQUIRES(mutex_);
+  void Fail(Status status, FailureReason reason) REQUIRES(mutex_);
+  std::vector<RequestPtr> RunningSteps() REQUIRES(mutex_);
+  // No step runs and none will: only this thread touches the run now.
+  void Finish() EXCLUDES(mutex_);
+  Status BuildResponse(InferResponse* response) REQUIRES(mutex_);
+  Status AddOutput(const TensorSpec& output, const RequestedOutput* requested,
+                   InferResponse* response) REQUIRES(mutex_);
+  const std::vector<std::string>& LabelsOf(const TensorSpec& output, std::size_t tensor) const
+      REQUIRES(mutex_);
+
+  const std::shared_ptr<EnsembleScheduler> scheduler_;
+  const EnsembleGraph& graph_;  // the scheduler's
+
+  Mutex mutex_;
+  RequestPtr parent_ GUARDED_BY(mutex_);
+  std::vector<Slot> slots_ GUARDED_BY(mutex_);       // by ensemble tensor
+  std::vector<StepState> steps_ GUARDED_BY(mutex_);  // by step
+  std::deque<std::size_t> ready_ GUARDED_BY(mutex_);
+  std::size_t running_ GUARDED_BY(mutex_) = 0;
+  bool driving_ GUARDED_BY(mutex_) = false;
+  bool finished_ GUARDED_BY(mutex_) = false;
+  bool cancelled_ GUARDED_BY(mutex_) = false;
+  Status failure_ GUARDED_BY(mutex_);  // the first one
+  FailureReason failure_reason_ GUARDED_BY(mutex_) = FailureReason::kOther;
+  ComputeSums sums_ GUARDED_BY(mutex_);
+};
+
+}  // namespace fastserve
