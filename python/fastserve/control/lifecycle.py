@@ -155,7 +155,7 @@ class Lifecycle:
         """What the files say now; whatever is wrong with them, loading the model will tell."""
         try:
             path = config_path(self._repository.find(name), self._settings.config_name)
-            return member_names(read_config(path)) if path.exists() else []
+            return member_names(read_config(path)) if path.is_file() else []
         except FastserveError:
             return []
 
