@@ -82,7 +82,7 @@ struct Engine::Impl final : public RequestRouter {
   std::atomic<bool> accepting{true};
 };
 
-Result<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
+Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
   const Clock& clock = options.clock != nullptr ? *options.clock : SystemClock();
   return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(options, clock)));
 }

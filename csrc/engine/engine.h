@@ -45,7 +45,7 @@ enum class ModelState : std::uint8_t { kUnknown, kUnavailable, kReady };
 // Thread safe. Destroyed after every front end; the destructor drains.
 class Engine {
  public:
-  static Result<std::unique_ptr<Engine>> Create(EngineOptions options);
+  static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options);
   ~Engine();
 
   // --- backends

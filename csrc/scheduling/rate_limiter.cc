@@ -115,12 +115,12 @@ void RateLimiter::ResizeLocked() {
           given != counts_.end() ? given->second : std::max(resource.total, need.count);
     }
   }
-  std::erase_if(resources_, [this](const auto& entry) {
-    const bool named = std::ranges::any_of(claims_, [&](const ResourceClaim* claim) {
-      return std::ranges::find(claim->needs_, entry.first, &ResourceClaim::Need::key) !=
-             claim->needs_.end();
-    });
-    return !named && entry.second.used == 0;
+  std::set<std::string_view> named;
+  for (const ResourceClaim* claim : claims_) {
+    for (const ResourceClaim::Need& need : claim->needs_) named.insert(need.key);
+  }
+  std::erase_if(resources_, [&named](const auto& entry) {
+    return !named.contains(entry.first) && entry.second.used == 0;
   });
 }
 

@@ -39,7 +39,7 @@ template <typename T>
 void AppendRandom(std::int64_t count, T below, std::string* bytes) {
   std::mt19937 random(std::mt19937::default_seed);
   for (std::int64_t i = 0; i < count; ++i) {
-    const T value = static_cast<T>(random() / 4294967296.0 * below);
+    const T value = static_cast<T>(static_cast<double>(random()) / 4294967296.0 * below);
     bytes->append(reinterpret_cast<const char*>(&value), sizeof(value));
   }
 }

@@ -63,7 +63,7 @@ class RedisProcess {
     pid_ = 0;
   }
   // What it answers to a command, as text.
-  std::string Ask(std::vector<std::string> words) {
+  std::string Ask(const std::vector<std::string>& words) {
     std::vector<const char*> arguments;
     std::vector<std::size_t> sizes;
     for (const std::string& word : words) {

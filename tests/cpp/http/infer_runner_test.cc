@@ -30,7 +30,7 @@ std::shared_ptr<ModelSpec> IdentitySpec(const std::string& delay_ms) {
   spec->name = "identity";
   spec->backend = "identity";
   spec->max_batch_size = 8;
-  spec->instance_groups.push_back({"cpu", 1});
+  spec->instance_groups.emplace_back().name = "cpu";
   spec->parameters["execute_delay_ms"] = delay_ms;
   TensorSpec tensor;
   tensor.type = DataType::kFp32;

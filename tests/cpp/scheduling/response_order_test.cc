@@ -44,7 +44,8 @@ TEST(ResponseOrder, ManyThreadsSendOneAfterTheOther) {
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < kEach; ++i) {
-        const int ticket = tickets[static_cast<std::size_t>(t * kEach + i)];
+        const int place = t * kEach + i;
+        const int ticket = tickets[static_cast<std::size_t>(place)];
         order.Finish(static_cast<std::uint64_t>(ticket), [&, ticket] { sent.push_back(ticket); });
       }
     });

@@ -41,7 +41,9 @@ class WarmUpTest : public testing::Test {
     spec_.name = "m";
     spec_.max_batch_size = 8;
     spec_.inputs.resize(1);
-    spec_.inputs[0] = {"x", DataType::kFp32, {2}};
+    spec_.inputs[0].name = "x";
+    spec_.inputs[0].type = DataType::kFp32;
+    spec_.inputs[0].dims = {2};
     sample_.name = "w";
     sample_.batch_size = 3;
   }

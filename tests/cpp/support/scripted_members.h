@@ -126,7 +126,7 @@ inline void AnswerPlus(const RequestPtr& request, float added) {
 
 class ScriptedRouter final : public RequestRouter {
  public:
-  ScriptedMember& Add(std::shared_ptr<const ModelSpec> spec) {
+  ScriptedMember& Add(const std::shared_ptr<const ModelSpec>& spec) {
     return *(members_[spec->name] = std::make_shared<ScriptedMember>(spec));
   }
   void Remove(const std::string& name) { members_.erase(name); }
