@@ -254,7 +254,7 @@ TEST_F(IterativeTest, RescheduledRequestRunsBeforeTheNextOfItsSequence) {
   Send("a", 1, Flags::kStart, 1);
   Send("b", 1, Flags::kEnd, 5);
   strings_->Release();
-  EXPECT_EQ(ValueOf("b", 2), 8);
+  EXPECT_EQ(ValueOf("b", 3), 8);
 }
 
 TEST_F(IterativeTest, RequestWithoutIdIsASequenceOfItsOwn) {
