@@ -52,8 +52,7 @@ class CachedModel {
 // 2. Requests with one key and one priority that are under way together are computed once, unless
 //    the leader fails. A request with a queue timeout of its own never waits for another one.
 // 3. When the leader is cancelled, the next that waits leads. When it fails, each of those that
-// wait
-//    is computed by itself: its failure may have been the leader's own.
+//    wait is computed by itself: its failure may have been the leader's own.
 // 4. Only OK responses are inserted.
 class SingleFlight : public std::enable_shared_from_this<SingleFlight> {
  public:

@@ -157,6 +157,7 @@ TEST_F(SingleFlightTest, IdenticalRequestsUnderWayAreComputedOnce) {
   EXPECT_EQ(model_.hits()[0].request_ns, 1000);
   EXPECT_EQ(model_.misses().size(), 1U);
   EXPECT_EQ(flight_->waiting_requests(), 0U);
+  model_.Answer();  // the other one
 }
 
 TEST_F(SingleFlightTest, ResponseThatDoesNotFitStillAnswersThoseThatWait) {
