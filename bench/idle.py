@@ -1,9 +1,13 @@
-"""What the server costs when nothing happens: processor time, memory, 1,000 open connections."""
+"""What the server costs when nothing happens: start, processor time, memory, 1,000 open
+connections, the metrics of 1,000 models.
+"""
 
 import resource
 import socket
+import statistics
 import tempfile
 import time
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -25,6 +29,14 @@ from harness import (
 OPEN_CONNECTIONS = 1000
 IDLE_CPU_LIMIT = 0.2  # per cent of one core: less than a timer tick a second
 MEMORY_LIMIT_MB = 80
+START_LIMIT_MS = 1000
+SCRAPED_MODELS = 1000
+SCRAPE_LIMIT_MS = 50
+IDENTITY_CONFIG = """backend: "identity"
+max_batch_size: 8
+input [ { name: "INPUT0" data_type: TYPE_FP32 dims: [ 16 ] } ]
+output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ 16 ] } ]
+"""
 
 
 def idle_cpu_percent(pid: int, seconds: float) -> float:
@@ -49,6 +61,34 @@ def without_a_model(report: Report, seconds: float) -> None:
     report.single("idle processor use", cpu, IDLE_CPU_LIMIT, "% of a core")
 
 
+def start_of_a_small_model(report: Report, rounds: int) -> None:
+    """From the start of the process to the first 200 of /v2/health/ready."""
+    times = []
+    with repository("tiny") as models:
+        for _ in range(rounds):
+            start = time.monotonic()
+            with fastserve(models):
+                times.append((time.monotonic() - start) * 1000)
+    report.single("process start to ready, one tiny model", min(times), START_LIMIT_MS, "ms")
+
+
+def scrape_of_many_models(report: Report, rounds: int) -> None:
+    with ExitStack() as stack:
+        models = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for index in range(SCRAPED_MODELS):
+            (models / f"model_{index}" / "1").mkdir(parents=True)
+            (models / f"model_{index}" / "config.pbtxt").write_text(IDENTITY_CONFIG)
+        server = stack.enter_context(fastserve(models))
+        times = []
+        for _ in range(max(5, rounds)):
+            start = time.monotonic()
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics}/metrics") as page:
+                page.read()
+            times.append((time.monotonic() - start) * 1000)
+    what = f"scrape of the metrics of {SCRAPED_MODELS:,} models over HTTP"
+    report.single(what, statistics.median(times), SCRAPE_LIMIT_MS, "ms")
+
+
 def with_open_connections(report: Report, rounds: int, seconds: float) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(fastserve(stack.enter_context(repository("tiny"))))
@@ -71,10 +111,13 @@ def main() -> None:
     report = Report(
         "idle",
         "Idle",
-        f"{cores()}; the first two lines against their limits; the last one with the sending loop "
-        f"of `fastserve perf`, median of {options.rounds} alternating rounds.",
+        f"{cores()}; the first lines against their limits (the best of {options.rounds} starts, "
+        "the median scrape); the last one with the sending loop of `fastserve perf`, median of "
+        f"{options.rounds} alternating rounds.",
     )
     without_a_model(report, options.seconds)
+    start_of_a_small_model(report, options.rounds)
+    scrape_of_many_models(report, options.rounds)
     with_open_connections(report, options.rounds, options.seconds)
     finish(report, options)
 
