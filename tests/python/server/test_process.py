@@ -4,9 +4,11 @@ import contextlib
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -232,6 +234,30 @@ def test_an_idle_server_uses_no_cpu(start_server, tmp_path):
     before = ticks()
     threading.Event().wait(2.0)  # the time that is measured, not a wait for something
     assert (ticks() - before) / os.sysconf("SC_CLK_TCK") <= 0.04
+
+
+def test_running_out_of_file_descriptors_costs_only_new_connections(start_server, tmp_path):
+    write_model(tmp_path, "m")
+    server = start_server(f"--model-repository={tmp_path}").wait_started()
+    assert infer(server)[0] == 200
+    in_use = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+    hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)[1]
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (in_use + 10, hard))
+    with contextlib.ExitStack() as crowd:
+        for service in ("http", "grpc", "metrics"):
+            host, port = server.url(service).rsplit(":", 1)
+            for _ in range(20):
+                crowd.enter_context(socket.create_connection((host, int(port)), timeout=10))
+    # The crowd has gone; until the server has seen that, it may still turn a connection away.
+    for service, path in (("http", "/v2/health/ready"), ("metrics", "/metrics")):
+        deadline = time.monotonic() + 30
+        status = 0
+        while status != 200 and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                status = call(server, "GET", path, service=service)[0]
+        assert status == 200
+    assert infer(server)[0] == 200
+    assert server.stop() == 0
 
 
 def test_the_scheduler_can_be_held_until_requests_are_queued(start_server, tmp_path):
