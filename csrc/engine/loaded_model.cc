@@ -51,11 +51,10 @@ Status LoadedModel::StartEnsemble(const Environment& environment) {
 
 Status LoadedModel::Start(Backend* backend, const Environment& environment) {
   if (spec_->ensemble.enabled) return StartEnsemble(environment);
-  FASTSERVE_ASSIGN_OR_RETURN(std::shared_ptr<BackendModel> backend_model,
-                             backend->LoadModel(spec_));
+  FASTSERVE_ASSIGN_OR_RETURN(backend_model_, backend->LoadModel(spec_));
   DynamicBatcher::Options options;
   options.spec = spec_;
-  options.backend_model = backend_model;
+  options.backend_model = backend_model_;
   options.clock = environment.clock;
   options.timer = environment.timer;
   options.statistics = statistics_;

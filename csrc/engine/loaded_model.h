@@ -85,6 +85,7 @@ class LoadedModel final : public CompletionListener,
   const std::shared_ptr<ModelStatistics> statistics_;
   InflightCounter inflight_;
   std::atomic<double> load_seconds_{0.0};
+  std::shared_ptr<BackendModel> backend_model_;  // outlives the passive instances
   std::vector<std::unique_ptr<BackendInstance>> passive_instances_;
   std::shared_ptr<Scheduler> scheduler_;
   std::shared_ptr<SingleFlight> single_flight_;  // null: responses are not cached
