@@ -71,8 +71,8 @@ def running_sum() -> ModelProto:
 
 
 def ragged_sum() -> ModelProto:
-    """SUM of each request's values. VALUES holds those of all requests, BOUNDS where each begins and
-    the last one ends. DOUBLED is 2 * VALUES.
+    """SUM of each request's values. VALUES holds those of all, BOUNDS where each begins, and
+    the end. DOUBLED is 2 * VALUES.
     """
     nodes = [
         helper.make_node("CumSum", ["VALUES", "axis"], ["sums"]),

@@ -83,22 +83,25 @@ def batch_io_spec(config: ModelConfig) -> dict[str, Any]:
 
 def validate_ragged_inputs(config: ModelConfig) -> None:
     """InvalidArgumentError for a ragged input where batches cannot be ragged."""
-    ragged = [tensor for tensor in config.input if tensor.allow_ragged_batch]
-    if is_ensemble(config) and (ragged or config.batch_input or config.batch_output):
-        field = (
-            f"allow_ragged_batch of input '{ragged[0].name}'"
-            if ragged
-            else ("batch_input" if config.batch_input else "batch_output")
-        )
-        raise InvalidArgumentError(
-            f"{field} must not be specified for ensemble '{config.name}'; write it in the "
-            "configurations of its members"
-        )
-    for tensor in ragged:
-        if reason := _wrong_with_ragged(config, tensor):
+    if is_ensemble(config):
+        _refuse_in_ensemble(config)
+    for tensor in config.input:
+        if tensor.allow_ragged_batch and (reason := _wrong_with_ragged(config, tensor)):
             raise InvalidArgumentError(
                 f"allow_ragged_batch of input '{tensor.name}' {reason} for {config.name}"
             )
+
+
+def _refuse_in_ensemble(config: ModelConfig) -> None:
+    fields = [
+        f"allow_ragged_batch of input '{t.name}'" for t in config.input if t.allow_ragged_batch
+    ]
+    fields += [name for name in ("batch_input", "batch_output") if getattr(config, name)]
+    if fields:
+        raise InvalidArgumentError(
+            f"{fields[0]} must not be specified for ensemble '{config.name}'; write it in the "
+            "configurations of its members"
+        )
 
 
 def _wrong_with_ragged(config: ModelConfig, tensor: Any) -> str:
@@ -180,9 +183,6 @@ def _validate_source(config: ModelConfig, where: str, name: str) -> None:
 
 def _wrong_with_batch_outputs(config: ModelConfig) -> Iterator[str]:
     """What to write instead, first things first."""
-    outputs = {tensor.name: tensor for tensor in config.output}
-    states = {state.output_name for state in config.sequence_batching.state}
-    seen: set[str] = set()
     for item in config.batch_output:
         if item.kind != 0:
             yield f"kind {item.kind} is unknown; write kind: BATCH_SCATTER_WITH_INPUT_SHAPE"
@@ -193,16 +193,24 @@ def _wrong_with_batch_outputs(config: ModelConfig) -> Iterator[str]:
                 f"'{', '.join(item.target_name)}' expects 1 source input, got "
                 f'{len(item.source_input)}; write source_input: "..."'
             )
-        for name in item.target_name:
-            if name not in outputs:
-                yield f"has unknown target output name '{name}'; write one of {', '.join(outputs)}"
-            elif name in seen:
-                yield f"target output name '{name}' can only be specified once"
-            elif outputs[name].HasField("reshape"):
-                yield f"'{name}' has a reshape; write the shape of the responses as its dims"
-            elif name in states:
-                yield f"'{name}' is a state of sequence_batching, which is split by rows; remove it"
-            seen.add(name)
+    yield from _wrong_with_targets(config)
+
+
+def _wrong_with_targets(config: ModelConfig) -> Iterator[str]:
+    """What to write instead of the target outputs."""
+    outputs = {tensor.name: tensor for tensor in config.output}
+    states = {state.output_name for state in config.sequence_batching.state}
+    seen: set[str] = set()
+    for name in (name for item in config.batch_output for name in item.target_name):
+        if name not in outputs:
+            yield f"has unknown target output name '{name}'; write one of {', '.join(outputs)}"
+        elif name in seen:
+            yield f"target output name '{name}' can only be specified once"
+        elif outputs[name].HasField("reshape"):
+            yield f"'{name}' has a reshape; write the shape of the responses as its dims"
+        elif name in states:
+            yield f"'{name}' is a state of sequence_batching, which is split by rows; remove it"
+        seen.add(name)
 
 
 def _validate_target_dims(config: ModelConfig, target: str, source: str) -> None:
