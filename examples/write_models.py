@@ -70,6 +70,33 @@ def running_sum() -> ModelProto:
     return model(helper.make_graph(nodes, "running_sum", inputs, outputs))
 
 
+def ragged_sum() -> ModelProto:
+    """SUM of each request's values. VALUES holds those of all, BOUNDS where each begins, and
+    the end. DOUBLED is 2 * VALUES.
+    """
+    nodes = [
+        helper.make_node("CumSum", ["VALUES", "axis"], ["sums"]),
+        helper.make_node("Concat", ["nothing", "sums"], ["sums_before"], axis=0),
+        helper.make_node("Gather", ["sums_before", "BOUNDS"], ["at_bounds"]),
+        helper.make_node("Slice", ["at_bounds", "one", "end", "zero"], ["at_ends"]),
+        helper.make_node("Slice", ["at_bounds", "zero", "last", "zero"], ["at_begins"]),
+        helper.make_node("Sub", ["at_ends", "at_begins"], ["totals"]),
+        helper.make_node("Unsqueeze", ["totals", "one"], ["SUM"]),
+        helper.make_node("Add", ["VALUES", "VALUES"], ["DOUBLED"]),
+    ]
+    numbers = {"zero": [0], "one": [1], "last": [-1], "end": [2**62]}
+    constants = {name: np.array(value, np.int64) for name, value in numbers.items()}
+    constants |= {"axis": np.array(0, np.int64), "nothing": np.zeros(1, np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "ragged_sum",
+        [tensor("VALUES", ["n"]), tensor("BOUNDS", ["m"], TensorProto.INT32)],
+        [tensor("SUM", ["requests", 1]), tensor("DOUBLED", ["n"])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return model(graph)
+
+
 MODELS = {
     "add_sub/1": add_sub,
     "batched/1": lambda: times(2, ["batch", 16]),
@@ -77,6 +104,7 @@ MODELS = {
     "versions/1": lambda: times(1, ["batch", 4]),
     "versions/2": lambda: times(2, ["batch", 4]),
     "versions/3": lambda: times(3, ["batch", 4]),
+    "ragged_sum/1": ragged_sum,
     "running_sum/1": running_sum,
     "single/1": lambda: times(0.5, [3, "n"]),
 }

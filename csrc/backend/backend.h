@@ -16,9 +16,11 @@ namespace fastserve {
 
 // One batch on its way through a backend. Owned by the scheduler; alive until done() was called.
 // `inputs` are assembled: for a batching model the first dimension is the batch, rows in the order
-// of `requests`. The backend appends to `outputs` tensors whose first dimension is the same batch
-// (when the model batches), named as in the specification; the scheduler splits them. Outputs not
-// in `requested_outputs` need not be computed.
+// of `requests`; a ragged input (TensorSpec::allow_ragged_batch) has one dimension, the elements of
+// all requests; the batch inputs of the specification follow. The backend appends to `outputs`
+// tensors whose first dimension is the same batch (when the model batches), named as in the
+// specification; the scheduler splits them. Outputs of ModelSpec::batch_outputs may have any shape:
+// only their elements count. Outputs not in `requested_outputs` need not be computed.
 struct Execution {
   std::vector<RequestPtr> requests;
   std::vector<Tensor> inputs;

@@ -59,6 +59,38 @@ std::vector<TensorSpec> ReadTensors(const py::dict& values, const char* key) {
   return tensors;
 }
 
+std::vector<BatchInputSpec> ReadBatchInputs(const py::dict& values) {
+  static const std::map<std::string, BatchInputKind> kKinds = {
+      {"BATCH_ELEMENT_COUNT", BatchInputKind::kElementCount},
+      {"BATCH_ACCUMULATED_ELEMENT_COUNT", BatchInputKind::kAccumulatedElementCount},
+      {"BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO",
+       BatchInputKind::kAccumulatedElementCountWithZero},
+      {"BATCH_MAX_ELEMENT_COUNT_AS_SHAPE", BatchInputKind::kMaxElementCountAsShape},
+      {"BATCH_ITEM_SHAPE", BatchInputKind::kItemShape},
+      {"BATCH_ITEM_SHAPE_FLATTEN", BatchInputKind::kItemShapeFlatten}};
+  std::vector<BatchInputSpec> batch_inputs;
+  for (const py::handle item : values.attr("get")("batch_inputs", py::tuple())) {
+    const auto entry = item.cast<py::dict>();
+    BatchInputSpec& batch_input = batch_inputs.emplace_back();
+    Read(entry, "name", &batch_input.name);
+    batch_input.kind = kKinds.at(entry["kind"].cast<std::string>());
+    batch_input.type = ReadDataType(entry, batch_input.name);
+    Read(entry, "source_input", &batch_input.source_input);
+  }
+  return batch_inputs;
+}
+
+std::vector<BatchOutputSpec> ReadBatchOutputs(const py::dict& values) {
+  std::vector<BatchOutputSpec> batch_outputs;
+  for (const py::handle item : values.attr("get")("batch_outputs", py::tuple())) {
+    const auto entry = item.cast<py::dict>();
+    BatchOutputSpec& batch_output = batch_outputs.emplace_back();
+    Read(entry, "name", &batch_output.name);
+    Read(entry, "source_input", &batch_output.source_input);
+  }
+  return batch_outputs;
+}
+
 QueuePolicySpec ReadQueuePolicy(const py::dict& values) {
   QueuePolicySpec policy;
   bool delay = false;
@@ -226,6 +258,8 @@ std::shared_ptr<const ModelSpec> ModelSpecFromDict(const py::dict& values) {
   Read(values, "max_batch_size", &spec->max_batch_size);
   spec->inputs = ReadTensors(values, "inputs");
   spec->outputs = ReadTensors(values, "outputs");
+  spec->batch_inputs = ReadBatchInputs(values);
+  spec->batch_outputs = ReadBatchOutputs(values);
   if (values.contains("dynamic_batching") && !values["dynamic_batching"].is_none()) {
     spec->dynamic_batching = ReadDynamicBatching(values["dynamic_batching"].cast<py::dict>());
   }

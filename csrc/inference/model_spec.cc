@@ -15,6 +15,17 @@ TensorSpec MakeTensor(const std::string& name, DataType type, Shape dims) {
   return tensor;
 }
 
+TensorSpec MakeBatchInput(const ModelSpec& spec, const BatchInputSpec& batch_input) {
+  TensorSpec tensor = MakeTensor(batch_input.name, batch_input.type, Shape(1, -1));
+  tensor.allow_ragged_batch = batch_input.kind != BatchInputKind::kItemShape;
+  const TensorSpec* source = FindTensor(spec.inputs, batch_input.source_input);
+  if (!tensor.allow_ragged_batch && source != nullptr) {
+    const Shape& dims = source->has_reshape ? source->reshape : source->dims;
+    tensor.dims[0] = static_cast<std::int64_t>(dims.size());
+  }
+  return tensor;
+}
+
 }  // namespace
 
 const TensorSpec* FindTensor(const std::vector<TensorSpec>& tensors, std::string_view name) {
@@ -22,8 +33,23 @@ const TensorSpec* FindTensor(const std::vector<TensorSpec>& tensors, std::string
   return found == tensors.end() ? nullptr : &*found;
 }
 
+const BatchOutputSpec* FindBatchOutput(const ModelSpec& spec, std::string_view name) {
+  const auto found = std::ranges::find(spec.batch_outputs, name, &BatchOutputSpec::name);
+  return found == spec.batch_outputs.end() ? nullptr : &*found;
+}
+
+std::vector<std::string> RaggedInputs(const ModelSpec& spec) {
+  std::vector<std::string> names;
+  for (const TensorSpec& input : spec.inputs) {
+    if (input.allow_ragged_batch) names.push_back(input.name);
+  }
+  return names;
+}
+
 std::vector<TensorSpec> BackendInputs(const ModelSpec& spec) {
   std::vector<TensorSpec> tensors = spec.inputs;
+  for (const BatchInputSpec& batch_input : spec.batch_inputs)
+    tensors.push_back(MakeBatchInput(spec, batch_input));
   for (const ControlSpec& control : spec.sequence_batching.controls)
     tensors.push_back(MakeTensor(control.input_name, control.type, Shape(1, 1)));
   for (const StateSpec& state : spec.sequence_batching.states)

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "inference/batch_io_spec.h"
 #include "inference/data_type.h"
 #include "inference/ensemble_spec.h"
 #include "inference/sequence_spec.h"
@@ -23,8 +24,10 @@ struct TensorSpec {
   // Shape the backend sees instead of dims (config `reshape`), without the batch dimension.
   bool has_reshape = false;
   Shape reshape;
-  bool optional = false;            // inputs
-  bool allow_ragged_batch = false;  // inputs
+  bool optional = false;  // inputs
+  // Inputs: requests of different shapes share batches, and the backend sees the elements of all
+  // requests behind one another in a tensor of one dimension, also of a single request.
+  bool allow_ragged_batch = false;
   std::vector<std::string>
       labels;  // outputs: lines of label_filename, for the classification extension
 };
@@ -92,6 +95,8 @@ struct ModelSpec {
   int max_batch_size = 0;  // 0: the model does not batch; dims are the full shape
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
+  std::vector<BatchInputSpec> batch_inputs;
+  std::vector<BatchOutputSpec> batch_outputs;
   DynamicBatchingSpec dynamic_batching;
   SequenceBatchingSpec sequence_batching;
   EnsembleSpec ensemble;  // enabled: the model has no backend and no instances
@@ -115,8 +120,14 @@ struct ModelSpec {
 
 const TensorSpec* FindTensor(const std::vector<TensorSpec>& tensors, std::string_view name);
 
-// The tensors as the backend sees them: the clients', then the control and state tensors that a
-// sequence model has besides.
+// Null for an output that is split by rows.
+const BatchOutputSpec* FindBatchOutput(const ModelSpec& spec, std::string_view name);
+// The names of the inputs whose shapes need not agree within a batch.
+std::vector<std::string> RaggedInputs(const ModelSpec& spec);
+
+// The tensors as the backend sees them: the clients', then the batch inputs, and the control and
+// state tensors that a sequence model has besides. A batch input of one dimension is marked
+// `allow_ragged_batch`, as it has no batch dimension either.
 std::vector<TensorSpec> BackendInputs(const ModelSpec& spec);
 std::vector<TensorSpec> BackendOutputs(const ModelSpec& spec);
 

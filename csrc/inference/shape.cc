@@ -35,4 +35,15 @@ std::string ShapeToString(std::span<const std::int64_t> shape) {
   return text;
 }
 
+Shape MapReshape(const Shape& from, const Shape& to, std::span<const std::int64_t> actual) {
+  Shape mapped = to;
+  std::size_t next = 0;
+  for (std::int64_t& dim : mapped) {
+    if (dim != -1) continue;
+    while (next < from.size() && next < actual.size() && from[next] != -1) ++next;
+    if (next < actual.size()) dim = actual[next++];
+  }
+  return mapped;
+}
+
 }  // namespace fastserve

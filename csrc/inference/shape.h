@@ -30,4 +30,8 @@ std::optional<std::size_t> TensorByteSize(DataType type, std::span<const std::in
 // "[3,-1]"; "[]" for a scalar.
 std::string ShapeToString(std::span<const std::int64_t> shape);
 
+// `actual` written in the terms of `to`: fixed dimensions from `to`, its -1s from the dimensions of
+// `actual` where `from` has its -1s, in order (config `reshape`). All without the batch dimension.
+Shape MapReshape(const Shape& from, const Shape& to, std::span<const std::int64_t> actual);
+
 }  // namespace fastserve

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/container/small_vector.hpp>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -219,6 +220,24 @@ Status CheckByteSize(const InferRequest& request, const Tensor& input) {
                               std::to_string(input.data.size));
 }
 
+// Batch inputs tell a backend sizes in 32 bits. A request that is alone too large for them must not
+// fail the others of its batch.
+Status CheckFitsBatchInputs(const InferRequest& request) {
+  constexpr std::int64_t kMax = std::numeric_limits<std::int32_t>::max();
+  for (const BatchInputSpec& batch_input : request.spec->batch_inputs) {
+    const auto source = std::ranges::find(request.inputs, batch_input.source_input, &Tensor::name);
+    if (source == request.inputs.end()) continue;
+    const bool fits = ElementCount(source->shape).value_or(INT64_MAX) <= kMax &&
+                      std::ranges::all_of(source->shape, [](auto dim) { return dim <= kMax; });
+    if (fits) continue;
+    return Invalid(request, "shape " + ShapeToString(source->shape) + " of input " +
+                                Place(source->name, *request.spec) +
+                                " is too large: the sizes in batch input '" + batch_input.name +
+                                "' must be below 2^31");
+  }
+  return Status::Ok();
+}
+
 }  // namespace
 
 // Names first, then the batch, then each input by itself: the order in which Triton finds faults.
@@ -237,7 +256,7 @@ Status ValidateRequest(InferRequest* request) {
     FASTSERVE_RETURN_IF_ERROR(CheckByteSize(*request, input));
     request->input_bytes += input.data.size;
   }
-  return Status::Ok();
+  return CheckFitsBatchInputs(*request);
 }
 
 bool IsReservedParameter(std::string_view key) {

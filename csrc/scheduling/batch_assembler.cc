@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "inference/classification.h"
+#include "scheduling/ragged_batch.h"
 
 namespace fastserve {
 
@@ -45,6 +46,14 @@ Result<Tensor> GatherInput(const Execution& execution, std::size_t index) {
   Tensor gathered{first.name, first.type, first.shape, BufferView(std::move(buffer))};
   gathered.shape[0] = execution.batch_size;
   return gathered;
+}
+
+// The one dimension of a ragged input: the elements of all requests.
+Shape FlatShape(const Execution& execution, std::size_t index) {
+  std::int64_t elements = 0;
+  for (const RequestPtr& request : execution.requests)
+    elements += ElementCount(request->inputs[index].shape).value_or(0);
+  return Shape(1, elements);
 }
 
 void CollectRequestedOutputs(Execution* execution) {
@@ -120,6 +129,15 @@ Status SplitOutput(const ModelSpec& spec, const Execution& execution, Tensor* ou
                    std::vector<InferResponse>* responses) {
   const bool batching = spec.max_batch_size > 0;
   const TensorSpec* output_spec = FindTensor(spec.outputs, output->name);
+  if (const BatchOutputSpec* scatter = FindBatchOutput(spec, output->name)) {
+    FASTSERVE_ASSIGN_OR_RETURN(std::vector<Tensor> parts,
+                               ScatterOutput(spec, *scatter, execution, *output));
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      AddOutput(output_spec, batching, std::move(parts[i]), *execution.requests[i],
+                &(*responses)[i]);
+    }
+    return Status::Ok();
+  }
   if (execution.requests.size() == 1) {
     AddOutput(output_spec, batching, std::move(*output), *execution.requests[0],
               &responses->front());
@@ -138,17 +156,6 @@ Status SplitOutput(const ModelSpec& spec, const Execution& execution, Tensor* ou
 }
 
 }  // namespace
-
-Shape MapReshape(const Shape& from, const Shape& to, std::span<const std::int64_t> actual) {
-  Shape mapped = to;
-  std::size_t next = 0;
-  for (std::int64_t& dim : mapped) {
-    if (dim != -1) continue;
-    while (next < from.size() && next < actual.size() && from[next] != -1) ++next;
-    if (next < actual.size()) dim = actual[next++];
-  }
-  return mapped;
-}
 
 Status AssembleBatch(const ModelSpec& spec, Execution* execution) {
   const bool batching = spec.max_batch_size > 0;
@@ -169,10 +176,14 @@ Status AssembleBatch(const ModelSpec& spec, Execution* execution) {
     }
     Tensor& input = execution->inputs.back();
     const TensorSpec* input_spec = FindTensor(spec.inputs, input.name);
-    if (input_spec != nullptr)
+    if (input_spec == nullptr) continue;
+    if (input_spec->allow_ragged_batch) {
+      input.shape = FlatShape(*execution, i);
+    } else {
       ApplyReshape(*input_spec, /*to_backend=*/true, batching, &input.shape);
+    }
   }
-  return Status::Ok();
+  return AppendBatchInputs(spec, execution);
 }
 
 Status SplitBatch(const ModelSpec& spec, Execution* execution,

@@ -1,4 +1,5 @@
-// Requests -> one batch of tensors for the backend, and the batch's outputs -> responses.
+// Requests -> one batch of tensors for the backend, and the batch's outputs -> responses. What is
+// ragged is in ragged_batch.h.
 // Copies: a batch of one request passes its tensors on as they are; a larger batch copies each row
 // once (gather). Outputs are never copied: a response's tensors are views into the batch's output
 // buffers.
@@ -12,12 +13,9 @@
 
 namespace fastserve {
 
-// `actual` written in the terms of `to`: fixed dimensions from `to`, its -1s from the dimensions of
-// `actual` where `from` has its -1s, in order (config `reshape`). All without the batch dimension.
-Shape MapReshape(const Shape& from, const Shape& to, std::span<const std::int64_t> actual);
-
 // Fills execution->inputs, requested_outputs and batch_size from execution->requests (validated,
-// same shapes). Errors: Unavailable when memory is exhausted.
+// same shapes but for ragged inputs). Errors: Unavailable when memory is exhausted; those of
+// AppendBatchInputs.
 Status AssembleBatch(const ModelSpec& spec, Execution* execution);
 
 // One response per request of the batch, in order. Errors (Internal: the backend broke its

@@ -4,13 +4,24 @@
 
 namespace fastserve {
 
-bool SameBatchShape(const InferRequest& a, const InferRequest& b) {
+namespace {
+
+bool SameRowShape(const Tensor& x, const Tensor& y) {
+  return x.shape.size() == y.shape.size() &&
+         std::equal(x.shape.begin() + 1, x.shape.end(), y.shape.begin() + 1);
+}
+
+}  // namespace
+
+bool SameBatchShape(const InferRequest& a, const InferRequest& b,
+                    std::span<const std::string> ragged) {
   if (a.inputs.size() != b.inputs.size()) return false;
   for (std::size_t i = 0; i < a.inputs.size(); ++i) {
     const Tensor& x = a.inputs[i];
     const Tensor& y = b.inputs[i];
-    if (x.shape.size() != y.shape.size() || x.name != y.name) return false;
-    if (!std::equal(x.shape.begin() + 1, x.shape.end(), y.shape.begin() + 1)) return false;
+    if (x.name != y.name) return false;
+    if (SameRowShape(x, y)) continue;
+    if (std::ranges::find(ragged, x.name) == ragged.end()) return false;
   }
   return true;
 }
@@ -21,6 +32,7 @@ BatchPolicy::BatchPolicy(const ModelSpec& spec)
       max_queue_delay_ns_(static_cast<std::int64_t>(
           std::min<std::uint64_t>(spec.dynamic_batching.max_queue_delay_us, INT64_MAX / 4000) *
           1000)),
+      ragged_(RaggedInputs(spec)),
       preferred_(spec.dynamic_batching.preferred_batch_sizes) {
   if (preferred_.empty()) preferred_.push_back(max_batch_size_);
   std::sort(preferred_.begin(), preferred_.end());
@@ -35,7 +47,7 @@ BatchPolicy::Prefix BatchPolicy::LongestPrefix(const PolicyQueue& queue) const {
   Prefix prefix;
   for (const InferRequest* request = head; request != nullptr; request = queue.Next(request)) {
     if (prefix.all.batch_size + request->batch_size > max_batch_size_ ||
-        !SameBatchShape(*head, *request)) {
+        !SameBatchShape(*head, *request, ragged_)) {
       prefix.closed = true;
       break;
     }

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "inference/model_spec.h"
@@ -11,9 +13,10 @@
 
 namespace fastserve {
 
-// True when both requests can share a batch: the same inputs with equal shapes apart from the batch
-// dimension.
-bool SameBatchShape(const InferRequest& a, const InferRequest& b);
+// True when both requests can share a batch: the same inputs, with equal shapes apart from the
+// batch dimension. The shapes of the inputs named in `ragged` may differ.
+bool SameBatchShape(const InferRequest& a, const InferRequest& b,
+                    std::span<const std::string> ragged);
 
 // The first `request_count` requests of the queue make a batch of `batch_size` rows. `ready_at_ns`
 // is 0 when the batch is to run now, else the time until which waiting may still improve it.
@@ -45,6 +48,7 @@ class BatchPolicy {
   const bool dynamic_;
   const std::int64_t max_batch_size_;
   const std::int64_t max_queue_delay_ns_;
+  const std::vector<std::string> ragged_;
   std::vector<std::int64_t> preferred_;  // ascending; max_batch_size when none are configured
 };
 

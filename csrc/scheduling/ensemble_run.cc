@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "inference/classification.h"
-#include "scheduling/batch_assembler.h"
 #include "scheduling/ensemble_members.h"
 #include "scheduling/ensemble_scheduler.h"
 

@@ -41,6 +41,7 @@ SequencePolicy::SequencePolicy(std::shared_ptr<const ModelSpec> spec, const Sequ
                   ? std::max<std::int64_t>(spec_->sequence_batching.max_candidate_sequences, 1)
                   : max_batch_size_),
       max_queue_delay_ns_(NsFromUs(spec_->sequence_batching.max_queue_delay_us)),
+      ragged_(RaggedInputs(*spec_)),
       preferred_(spec_->sequence_batching.preferred_batch_sizes) {
   if (preferred_.empty()) preferred_.push_back(max_batch_size_);
   std::ranges::sort(preferred_);
@@ -59,7 +60,7 @@ SequenceRows SequencePolicy::OfOneShape(const SequenceTable::Ready& ready) const
   for (auto turn = std::next(ready.begin()); turn != ready.end(); ++turn) {
     if (static_cast<std::int64_t>(rows.size()) == max_batch_size_) break;
     Sequence* sequence = turn->sequence;
-    if (SameBatchShape(*first->front(), *sequence->front()) &&
+    if (SameBatchShape(*first->front(), *sequence->front(), ragged_) &&
         states_.SameShapes(*first, *sequence)) {
       rows.push_back(sequence);
     }

@@ -42,6 +42,7 @@ class SequencePolicy {
   const std::int64_t max_batch_size_;
   const std::int64_t places_;
   const std::int64_t max_queue_delay_ns_;
+  const std::vector<std::string> ragged_;
   std::vector<std::int64_t> preferred_;  // oldest: ascending, not empty
 };
 

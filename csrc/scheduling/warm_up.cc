@@ -111,7 +111,7 @@ Status CheckRow(const WarmupInputSpec& input, const std::string& row, std::int64
                                  " bytes, " + input.path + " has " + std::to_string(row.size()));
 }
 
-// The row as often as the batch is large.
+// One row. The batch repeats it.
 Result<Tensor> MakeInput(const WarmupInputSpec& input, std::int64_t batch_size, bool batches) {
   constexpr std::int64_t kMaxElements = std::numeric_limits<std::int32_t>::max();
   const std::optional<std::int64_t> count = ElementCount(input.dims);
@@ -122,13 +122,11 @@ Result<Tensor> MakeInput(const WarmupInputSpec& input, std::int64_t batch_size, 
   }
   FASTSERVE_ASSIGN_OR_RETURN(const std::string row, RowBytes(input, *count));
   FASTSERVE_RETURN_IF_ERROR(CheckRow(input, row, *count));
-  BufferPtr buffer = AllocateHostBuffer(row.size() * static_cast<std::size_t>(batch_size));
+  BufferPtr buffer = AllocateHostBuffer(row.size());
   if (buffer == nullptr) return Status::Unavailable("no memory for input '" + input.name + "'");
-  for (std::int64_t i = 0; i < batch_size && !row.empty(); ++i) {
-    std::memcpy(buffer->data() + static_cast<std::size_t>(i) * row.size(), row.data(), row.size());
-  }
+  if (!row.empty()) std::memcpy(buffer->data(), row.data(), row.size());
   Tensor tensor{input.name, input.type, input.dims, BufferView(std::move(buffer))};
-  if (batches) tensor.shape.insert(tensor.shape.begin(), batch_size);
+  if (batches) tensor.shape.insert(tensor.shape.begin(), 1);
   return tensor;
 }
 
@@ -136,7 +134,6 @@ Status RunSample(const ModelSpec& spec, const WarmupSpec& sample, BackendInstanc
   const auto request = std::make_shared<InferRequest>();
   request->id = sample.name;
   request->model_name = spec.name;
-  request->batch_size = sample.batch_size;
   for (const WarmupInputSpec& input : sample.inputs) {
     FASTSERVE_ASSIGN_OR_RETURN(Tensor tensor,
                                MakeInput(input, sample.batch_size, spec.max_batch_size > 0));
@@ -144,7 +141,8 @@ Status RunSample(const ModelSpec& spec, const WarmupSpec& sample, BackendInstanc
   }
   for (std::uint32_t i = 0; i < sample.count; ++i) {
     Execution execution;
-    execution.requests = {request};
+    // As Triton, a batch of requests of one row each: batch inputs count requests.
+    execution.requests.assign(static_cast<std::size_t>(sample.batch_size), request);
     FASTSERVE_RETURN_IF_ERROR(AssembleBatch(spec, &execution));
     Awaited awaited;
     instance->Execute(&execution, &awaited);

@@ -6,7 +6,7 @@ from functools import partial
 import onnx
 from onnx import TensorProto
 
-from tests.models import graphs
+from tests.models import graphs, ragged
 
 # Protocol data type -> ONNX element type, for the `identity_<type>` models.
 IDENTITY_TYPES: dict[str, int] = {
@@ -67,6 +67,10 @@ MODELS: dict[str, ModelSource] = {
     "accumulator": _serialized(graphs.accumulator),
     "history": _serialized(graphs.history),
     "sentence": _serialized(graphs.sentence),
+    "segments": _serialized(ragged.segments),
+    "batch_inputs_int32": _serialized(partial(ragged.batch_inputs, TensorProto.INT32)),
+    "batch_inputs_fp32": _serialized(partial(ragged.batch_inputs, TensorProto.FLOAT)),
+    "flat_strings": _serialized(ragged.flat_strings),
     "broken": _broken,
     **{
         name: _serialized(partial(graphs.controls, *elements))

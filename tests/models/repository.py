@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.models import graphs
+from tests.models import graphs, ragged
 from tests.models.catalog import CONTROL_TYPES, MODELS, model_bytes
 
 
@@ -59,6 +59,7 @@ sequence_batching {
 }
 """,
     **{name: _controls_config(name) for name in CONTROL_TYPES},
+    **ragged.CONFIGS,
 }
 # Files of initial states: two strings, each behind its length.
 _INITIAL_STATES: dict[str, dict[str, bytes]] = {

@@ -100,7 +100,7 @@ void BM_PolicyQueueTurnWithPriorities(benchmark::State& state) {
   spec.default_queue_policy.default_timeout_us = 1'000'000'000;
   PolicyQueue queue(spec);
   const BufferPtr buffer = AllocateHostBuffer(16 * sizeof(float));
-  const auto push = [&queue, next = std::int64_t{0}](RequestPtr request) mutable {
+  auto push = [&queue, next = std::int64_t{0}](RequestPtr request) mutable {
     request->timestamps.queue_start = next;
     request->priority = static_cast<std::uint64_t>(next++ % 5 + 1);
     queue.Push(std::move(request));

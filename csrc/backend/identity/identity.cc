@@ -88,6 +88,17 @@ Status CheckPair(const ModelSpec& spec, const TensorSpec& input, const TensorSpe
   return Status::Ok();
 }
 
+// The echo of a ragged input is flat: it can only go back in the shapes of that input.
+Status CheckRagged(const ModelSpec& spec, const TensorSpec& input, const TensorSpec& output) {
+  if (!input.allow_ragged_batch) return Status::Ok();
+  const BatchOutputSpec* scatter = FindBatchOutput(spec, output.name);
+  if (scatter != nullptr && scatter->source_input == input.name) return Status::Ok();
+  return Status::InvalidArgument(
+      "model '" + spec.name + "': the identity backend echoes the ragged input '" + input.name +
+      "' without its shapes; write batch_output [ { target_name: \"" + output.name +
+      "\" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: \"" + input.name + "\" } ]");
+}
+
 class IdentityBackend final : public Backend {
  public:
   std::string_view name() const override { return "identity"; }
@@ -110,8 +121,14 @@ class IdentityBackend final : public Backend {
                                      "': the identity backend keeps no state; remove state from "
                                      "sequence_batching");
     }
+    if (!spec->batch_inputs.empty()) {
+      return Status::InvalidArgument("model '" + spec->name +
+                                     "': the identity backend reads no batch_input '" +
+                                     spec->batch_inputs.front().name + "'; remove it");
+    }
     for (std::size_t i = 0; i < spec->inputs.size(); ++i) {
       FASTSERVE_RETURN_IF_ERROR(CheckPair(*spec, spec->inputs[i], spec->outputs[i]));
+      FASTSERVE_RETURN_IF_ERROR(CheckRagged(*spec, spec->inputs[i], spec->outputs[i]));
     }
     Delay delay;
     FASTSERVE_ASSIGN_OR_RETURN(delay.execute_ms, ReadParameter(*spec, "execute_delay_ms"));

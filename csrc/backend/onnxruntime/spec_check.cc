@@ -38,9 +38,18 @@ bool Compatible(const Shape& configured, const Shape& declared) {
   return true;
 }
 
+// Ragged inputs and batch inputs have one dimension, which varies.
+Status CheckFlat(const std::string& place, const OnnxValue& value) {
+  if (!value.has_shape || value.tensor.shape == Shape(1, -1)) return Status::Ok();
+  return Status::InvalidArgument(place + " has shape " + ShapeToString(value.tensor.shape) +
+                                 " in the model file, expected [-1]: what allow_ragged_batch and "
+                                 "batch_input give a model has one dimension, which varies");
+}
+
 Status CheckShape(const ModelSpec& spec, const std::string& place, const TensorSpec& tensor,
                   const OnnxValue& value) {
-  if (!value.has_shape) return Status::Ok();
+  if (tensor.allow_ragged_batch) return CheckFlat(place, value);
+  if (!value.has_shape || FindBatchOutput(spec, tensor.name) != nullptr) return Status::Ok();
   const Shape& declared = value.tensor.shape;
   const bool batches = spec.max_batch_size > 0;
   if (batches && declared[0] != -1 && declared[0] != spec.max_batch_size) {

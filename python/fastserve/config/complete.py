@@ -7,6 +7,7 @@ every tensor; a configuration that lists inputs and outputs is complete; texts a
 from typing import Any
 
 from fastserve.config.parse import ModelConfig
+from fastserve.config.ragged import batch_inputs, scattered_outputs
 from fastserve.config.sequence import hidden_inputs, hidden_outputs
 from fastserve.errors import InvalidArgumentError
 
@@ -45,7 +46,7 @@ def complete_config(config: ModelConfig, signature: Signature, default_max_batch
     """
     if not (config.input and config.output):
         _complete_batching(config, signature, default_max_batch_size)
-    shown = _without(signature["inputs"], hidden_inputs(config))
+    shown = _without(signature["inputs"], [*hidden_inputs(config), *batch_inputs(config)])
     _complete_tensors(config, config.input, shown)
     shown = _without(signature["outputs"], hidden_outputs(config))
     _complete_tensors(config, config.output, shown)
@@ -86,7 +87,9 @@ def _complete_tensors(config: ModelConfig, tensors: Any, declared: list[dict[str
         item = by_name[tensor.name]
         if tensor.data_type == 0:
             tensor.data_type = _data_types().values_by_name[type_name(item["data_type"])].number
-        if not tensor.dims:
+        # The model file has the flat shape, not that of the requests.
+        flat = getattr(tensor, "allow_ragged_batch", False)
+        if not tensor.dims and not flat:
             _set_dims(config, tensor, item)
 
 
@@ -103,7 +106,11 @@ def _set_dims(config: ModelConfig, tensor: Any, declared: dict[str, Any]) -> Non
 def check_signature(config: ModelConfig, signature: Signature) -> None:
     """Refuses a configuration whose tensors are not those of the model file."""
     declared = signature["inputs"]
-    inputs = [*config.input, *hidden_inputs(config)]
+    names = {item["name"] for item in declared}
+    # An optional input may be one that the file has a default for, which it does not declare as an
+    # input. The core knows those and refuses any other.
+    required = [tensor for tensor in config.input if not tensor.optional or tensor.name in names]
+    inputs = [*required, *hidden_inputs(config), *batch_inputs(config)]
     if len(inputs) != len(declared):
         raise InvalidArgumentError(
             f"unable to load model '{config.name}', configuration expects {len(inputs)} "
@@ -136,7 +143,21 @@ def _check_tensors(
                 f"{type_name(item['data_type'])} but the model configuration specifies "
                 f"{type_name(protocol_type(tensor.data_type))}"
             )
-        _check_shape(config, tensor, item["dims"])
+        if getattr(tensor, "allow_ragged_batch", False):
+            _check_flat(config, tensor, item["dims"])
+        elif kind == "input" or tensor.name not in scattered_outputs(config):
+            _check_shape(config, tensor, item["dims"])
+
+
+def _check_flat(config: ModelConfig, tensor: Any, expected: list[int]) -> None:
+    """Ragged inputs and batch inputs have one dimension, which varies."""
+    if expected != [-1]:
+        raise InvalidArgumentError(
+            f"unable to load model '{config.name}', configuration expects model provides input "
+            f"with shape [-1] for ragged input '{tensor.name}', model provides "
+            f"{shape_text(expected)}; what allow_ragged_batch and batch_input give a model has "
+            "one dimension"
+        )
 
 
 def _check_shape(config: ModelConfig, tensor: Any, expected: list[int]) -> None:

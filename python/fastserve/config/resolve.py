@@ -15,6 +15,7 @@ from fastserve.config.fingerprint import model_fingerprint
 from fastserve.config.normalize import normalize_config
 from fastserve.config.parse import ModelConfig, new_config, read_config
 from fastserve.config.paths import check_model_name
+from fastserve.config.ragged import validate_batch_inputs
 from fastserve.config.sequence import validate_sequence_tensors
 from fastserve.config.spec import Spec, base_spec, model_spec
 from fastserve.config.validate import refuse_unoffered, validate_config
@@ -70,6 +71,7 @@ def resolve_model(
     resolve_backend(config, newest)
     refuse_unoffered(config)
     validate_sequence_tensors(config)
+    validate_batch_inputs(config)
     warnings = normalize_config(config)
     versions, version_warnings = select_versions(config, existing)
     backend_config = settings.backend_settings(config.backend)

@@ -10,6 +10,7 @@ from fastserve.config.complete import protocol_type
 from fastserve.config.ensemble import ensemble_spec, is_ensemble
 from fastserve.config.parse import ModelConfig
 from fastserve.config.paths import inside_directory
+from fastserve.config.ragged import batch_io_spec
 from fastserve.config.sequence_spec import sequence_batching_spec
 from fastserve.errors import InvalidArgumentError
 
@@ -34,6 +35,7 @@ def model_spec(
         "decoupled": config.model_transaction_policy.decoupled,
         "response_cache": config.response_cache.enable,
         "metric_tags": dict(config.metric_tags),
+        **batch_io_spec(config),
     }
     if config.HasField("dynamic_batching"):
         spec["dynamic_batching"] = _dynamic_batching(config.dynamic_batching)

@@ -11,6 +11,11 @@ from typing import Any
 from fastserve.config.ensemble import is_ensemble, validate_ensemble
 from fastserve.config.normalize import KIND_CPU
 from fastserve.config.parse import ModelConfig
+from fastserve.config.ragged import (
+    validate_batch_inputs,
+    validate_batch_sources,
+    validate_ragged_inputs,
+)
 from fastserve.config.sequence import validate_sequence_strategy, validate_sequence_tensors
 from fastserve.config.warmup import validate_warmup
 from fastserve.errors import InvalidArgumentError, UnsupportedError
@@ -30,6 +35,9 @@ def validate_config(config: ModelConfig) -> list[str]:
     _validate_tensors(config, config.input, "input")
     _validate_tensors(config, config.output, "output")
     _validate_batching(config)
+    validate_ragged_inputs(config)
+    validate_batch_inputs(config)
+    validate_batch_sources(config)
     validate_sequence_tensors(config)
     validate_sequence_strategy(config)
     _validate_groups(config)
@@ -44,12 +52,9 @@ def validate_config(config: ModelConfig) -> list[str]:
 def _unoffered(config: ModelConfig) -> Iterator[str]:
     flags: list[tuple[str, Any]] = [
         ("model_transaction_policy.decoupled", config.model_transaction_policy.decoupled),
-        ("batch_input", config.batch_input),
-        ("batch_output", config.batch_output),
         ("model_repository_agents", config.model_repository_agents.agents),
         ("model_operations.op_library_filename", config.model_operations.op_library_filename),
         ("runtime", config.runtime),
-        ("input.allow_ragged_batch", any(tensor.allow_ragged_batch for tensor in config.input)),
     ]
     yield from (name for name, is_set in flags if is_set)
 
@@ -111,8 +116,10 @@ def _validate_tensor(config: ModelConfig, tensor: Any, kind: str) -> None:
         raise InvalidArgumentError(f"model input NHWC/NCHW require 3 dims for {config.name}")
     if tensor.is_shape_tensor or tensor.is_non_linear_format_io:
         what = "shape tensors" if tensor.is_shape_tensor else "non-linear formats"
+        field = "is_shape_tensor" if tensor.is_shape_tensor else "is_non_linear_format_io"
         raise InvalidArgumentError(
-            f"{what} are only supported for TensorRT platform for {config.name}"
+            f"{what} are only supported for TensorRT platform for {config.name}; remove {field} "
+            f"from {kind} '{tensor.name}'"
         )
     if tensor.HasField("reshape"):
         _validate_reshape(config, tensor, kind)

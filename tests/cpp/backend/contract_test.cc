@@ -12,6 +12,7 @@ namespace fastserve {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 Backend& Identity() {
   static const std::unique_ptr<Backend> backend = CreateIdentityBackend();
@@ -185,6 +186,33 @@ TEST_P(BackendContract, InstancesOfOneModelRunConcurrently) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(right, 400);
+}
+
+TEST(IdentityBackend, EchoesARaggedInputThatGoesBackInItsOwnShapes) {
+  const auto spec = IdentitySpec(DataType::kFp32, 8);
+  spec->inputs[0].allow_ragged_batch = true;
+  spec->batch_outputs = {{"OUTPUT0", "INPUT0"}};
+  const LoadedForTest loaded = LoadForTest(Identity(), spec);
+  Execution execution =
+      BatchOf(MakeTensor("INPUT0", DataType::kFp32, {3}, std::vector<float>{1, 2, 3}));
+  ASSERT_TRUE(Execute(*loaded.instance, &execution).ok());
+  EXPECT_EQ(execution.outputs.at(0).shape, (Shape{3}));
+}
+
+TEST(IdentityBackend, RefusesARaggedInputWhoseEchoHasNoShape) {
+  const auto spec = IdentitySpec(DataType::kFp32, 8);
+  spec->inputs[0].allow_ragged_batch = true;
+  const auto loaded = Identity().LoadModel(spec);
+  EXPECT_EQ(loaded.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(loaded.status().message(),
+              HasSubstr("write batch_output [ { target_name: \"OUTPUT0\""));
+}
+
+TEST(IdentityBackend, RefusesBatchInputsByName) {
+  const auto spec = IdentitySpec(DataType::kFp32, 8);
+  spec->batch_inputs = {{"COUNT", BatchInputKind::kElementCount, DataType::kInt32, "INPUT0"}};
+  EXPECT_THAT(Identity().LoadModel(spec).status().message(),
+              HasSubstr("the identity backend reads no batch_input 'COUNT'"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, BackendContract,

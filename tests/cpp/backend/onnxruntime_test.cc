@@ -66,6 +66,24 @@ TEST(OnnxRuntimeBackend, ComputesOnlyTheRequestedOutputs) {
   EXPECT_EQ(execution.outputs[0].name, "OUTPUT1");
 }
 
+// The requests [1,2], [4] and [] behind one another: three rows.
+TEST(OnnxRuntimeBackend, RunsARaggedBatch) {
+  auto spec = CompleteSpec(OnnxRuntime(), ModelPath("segments"), 8);
+  std::erase_if(spec->inputs, [](const TensorSpec& tensor) { return tensor.name == "BOUNDS"; });
+  spec->inputs[0].allow_ragged_batch = true;
+  spec->batch_inputs = {
+      {"BOUNDS", BatchInputKind::kAccumulatedElementCountWithZero, DataType::kInt32, "INPUT"}};
+  spec->batch_outputs = {{"DOUBLED", "INPUT"}};
+  const LoadedForTest loaded = LoadForTest(OnnxRuntime(), spec);
+  Execution execution = BatchOf(
+      3, {Floats("INPUT", {3}, {1, 2, 4}),
+          MakeTensor("BOUNDS", DataType::kInt32, {4}, std::vector<std::int32_t>{0, 2, 3, 3})});
+  ASSERT_TRUE(Execute(*loaded.instance, &execution).ok());
+  EXPECT_EQ(execution.outputs.at(0).shape, (Shape{3, 1}));
+  EXPECT_THAT(Values<float>(execution.outputs[0]), ElementsAre(3, 4, 0));
+  EXPECT_THAT(Values<float>(execution.outputs.at(1)), ElementsAre(2, 4, 8));
+}
+
 TEST(OnnxRuntimeBackend, ServesScalars) {
   const LoadedForTest loaded = Load("scalar", 0);
   Execution execution = BatchOf(1, {Floats("INPUT0", {}, {21})});

@@ -77,6 +77,44 @@ TEST(SpecCheck, AcceptsVariableDimsOnEitherSide) {
   EXPECT_TRUE(OnnxRuntime().LoadModel(spec).ok());
 }
 
+// The segments model as its configuration has it.
+std::shared_ptr<ModelSpec> Segments() {
+  auto spec = CompleteSpec(OnnxRuntime(), ModelPath("segments"), 8);
+  std::erase_if(spec->inputs, [](const TensorSpec& tensor) { return tensor.name == "BOUNDS"; });
+  spec->inputs[0].dims = {-1};
+  spec->inputs[0].allow_ragged_batch = true;
+  spec->batch_inputs = {
+      {"BOUNDS", BatchInputKind::kAccumulatedElementCountWithZero, DataType::kInt32, "INPUT"}};
+  spec->outputs[1].dims = {-1};
+  spec->batch_outputs = {{"DOUBLED", "INPUT"}};
+  return spec;
+}
+
+TEST(SpecCheck, AcceptsRaggedAndBatchInputsOfOneDimensionAndScatteredOutputsOfAny) {
+  const auto loaded = OnnxRuntime().LoadModel(Segments());
+  EXPECT_TRUE(loaded.ok()) << loaded.status().message();
+}
+
+TEST(SpecCheck, RaggedInputsAndBatchInputsHaveOneVariableDimension) {
+  EXPECT_THAT(
+      MessageOf("tiny", 8, [](ModelSpec& spec) { spec.inputs[0].allow_ragged_batch = true; }),
+      HasSubstr("input 'INPUT0' has shape [-1,16] in the model file, expected [-1]"));
+  const auto batch_input = [](ModelSpec& spec) {
+    spec.inputs[1].name = "other";
+    spec.batch_inputs = {{"INPUT1", BatchInputKind::kElementCount, DataType::kFp32, "INPUT0"}};
+    spec.inputs.pop_back();
+  };
+  EXPECT_THAT(MessageOf("add_sub_fp32", 8, batch_input),
+              HasSubstr("input 'INPUT1' has shape [-1,16] in the model file, expected [-1]"));
+}
+
+TEST(SpecCheck, BatchInputsHaveTheDataTypeOfTheFile) {
+  auto spec = Segments();
+  spec->batch_inputs[0].type = DataType::kFp32;
+  EXPECT_THAT(OnnxRuntime().LoadModel(spec).status().message(),
+              HasSubstr("input 'BOUNDS' has data type INT32 in the model file but FP32"));
+}
+
 // The accumulator with its state where the configuration has it.
 std::shared_ptr<ModelSpec> Accumulator() {
   auto spec = CompleteSpec(OnnxRuntime(), ModelPath("accumulator"), 4);

@@ -52,6 +52,10 @@ class ValidateRequestTest : public testing::Test {
     EXPECT_TRUE(status.ok() || status.code() == StatusCode::kInvalidArgument);
     return status.message();
   }
+  // What batch inputs of `type` say of input 'a'.
+  void CountElements(DataType type) {
+    spec_.batch_inputs = {{"count", BatchInputKind::kElementCount, type, "a"}};
+  }
   void UseInput(Tensor tensor) {
     request_.inputs.clear();
     request_.inputs.push_back(std::move(tensor));
@@ -230,6 +234,35 @@ TEST(IsReservedParameter, KnowsTritonsNames) {
   for (const char* key : {"", "triton", "header", "my_timeout", "Priority"}) {
     EXPECT_FALSE(IsReservedParameter(key)) << key;
   }
+}
+
+TEST_F(ValidateRequestTest, BatchInputsAreNotForClients) {
+  CountElements(DataType::kInt32);
+  request_.inputs.push_back(MakeInput("a", DataType::kFp32, {1, 3, 2}, 24));
+  request_.inputs.push_back(MakeInput("count", DataType::kInt32, {1}, 4));
+  EXPECT_THAT(Validate(), HasSubstr("unexpected inference input 'count' for model 'm'"));
+}
+
+// Without elements it is small, and would still spoil the batch that it is in.
+TEST_F(ValidateRequestTest, AShapeThatBatchInputsCannotSayIsTheRequestsOwnError) {
+  const std::int64_t dim = std::int64_t{1} << 31;
+  spec_.inputs[0].dims = {-1, -1};
+  UseInput(MakeInput("a", DataType::kFp32, {1, dim, 0}, 0));
+  EXPECT_EQ(Validate(), "");
+  for (const DataType type : {DataType::kInt32, DataType::kFp32}) {
+    CountElements(type);
+    EXPECT_THAT(Validate(), HasSubstr("shape [1,2147483648,0] of input 'a' for model 'm' is too "
+                                      "large: the sizes in batch input 'count'"));
+  }
+}
+
+TEST_F(ValidateRequestTest, ARequestWithMoreElementsThanBatchInputsCanCountIsRefused) {
+  CountElements(DataType::kInt32);
+  const std::int64_t rows = std::int64_t{1} << 30;
+  UseInput(MakeInput("a", DataType::kFp32, {1, rows, 2}, std::size_t{1} << 33));
+  EXPECT_THAT(Validate(), HasSubstr("must be below 2^31"));
+  UseInput(MakeInput("a", DataType::kFp32, {1, rows - 1, 2}, (std::size_t{1} << 33) - 8));
+  EXPECT_EQ(Validate(), "");
 }
 
 }  // namespace

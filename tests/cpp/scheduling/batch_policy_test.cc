@@ -20,6 +20,49 @@ class BatchPolicyTest : public ::testing::Test {
   PolicyQueue queue_{DynamicBatchingSpec{}};
 };
 
+TEST_F(BatchPolicyTest, RaggedInputsOfDifferentShapesShareABatch) {
+  spec_->inputs[0].allow_ragged_batch = true;
+  Enqueue(1, 2);
+  Enqueue(2, 5);
+  Enqueue(1, 0);
+  EXPECT_EQ(Choose().request_count, 3U);
+  EXPECT_EQ(Choose().batch_size, 4);
+}
+
+TEST_F(BatchPolicyTest, RaggedBatchesKeepToTheMaximumOfRows) {
+  spec_->inputs[0].allow_ragged_batch = true;
+  Enqueue(5, 1);
+  Enqueue(4, 100);
+  EXPECT_EQ(Choose().request_count, 1U);
+}
+
+TEST(SameBatchShape, OtherInputsThanTheRaggedOnesMustAgree) {
+  const auto make = [](int ragged_width, int width) {
+    RequestPtr request = MakeRequest("r", nullptr, 0, 1, ragged_width);
+    request->inputs.push_back(MakeRequest("r", nullptr, 0, 1, width)->inputs[0]);
+    request->inputs[1].name = "W";
+    return request;
+  };
+  const std::vector<std::string> ragged = {"X"};
+  EXPECT_TRUE(SameBatchShape(*make(1, 3), *make(9, 3), ragged));
+  EXPECT_FALSE(SameBatchShape(*make(1, 3), *make(9, 4), ragged));
+  EXPECT_FALSE(SameBatchShape(*make(1, 3), *make(9, 3), {}));
+}
+
+TEST(SameBatchShape, RequestsThatLeaveOutAnOptionalInputDoNotJoinThoseThatSendIt) {
+  const RequestPtr with = MakeRequest("a", nullptr);
+  const RequestPtr without = MakeRequest("b", nullptr);
+  with->inputs.push_back(with->inputs[0]);
+  with->inputs[1].name = "bias";
+  const std::vector<std::string> ragged = {"X"};
+  EXPECT_FALSE(SameBatchShape(*with, *without, ragged));
+  without->inputs.push_back(without->inputs[0]);
+  without->inputs[1].name = "scale";
+  EXPECT_FALSE(SameBatchShape(*with, *without, ragged));
+  without->inputs[1].name = "bias";
+  EXPECT_TRUE(SameBatchShape(*with, *without, ragged));
+}
+
 TEST_F(BatchPolicyTest, EmptyQueueMakesNoBatch) { EXPECT_EQ(Choose().request_count, 0U); }
 
 TEST_F(BatchPolicyTest, WithoutDynamicBatchingEachRequestIsABatch) {

@@ -58,6 +58,25 @@ class DynamicBatcherTest : public ::testing::Test {
   std::shared_ptr<DynamicBatcher> batcher_;
 };
 
+TEST_F(DynamicBatcherTest, RaggedRequestsOfAllPrioritiesShareABatchAndGetTheirOwnShapes) {
+  spec_->inputs[0].allow_ragged_batch = true;
+  spec_->batch_outputs = {{"X", "X"}};
+  spec_->dynamic_batching.priority_levels = 2;
+  spec_->dynamic_batching.default_priority_level = 2;
+  Start(1, /*hold_until_queued=*/3);
+  for (const int width : {3, 0, 5}) {
+    RequestPtr request = MakeRequest(std::to_string(width), sink_, 1, 1, width);
+    request->priority = width == 5 ? 1 : 2;
+    batcher_->Enqueue(request, /*lend=*/false);
+  }
+  for (const auto& answer : sink_->Await(3)) {
+    ASSERT_TRUE(answer.response.status.ok()) << answer.response.status.message();
+    EXPECT_EQ(answer.response.outputs.at(0).shape, MakeShape({1, std::stoi(answer.id)}));
+  }
+  ASSERT_EQ(strings_->seen().size(), 1U);
+  EXPECT_EQ(strings_->seen()[0].request_ids, (std::vector<std::string>{"5", "3", "0"}));
+}
+
 TEST_F(DynamicBatcherTest, AnswersWithTheRequestsOwnRows) {
   Start();
   Enqueue("a", 3.0F, 2);

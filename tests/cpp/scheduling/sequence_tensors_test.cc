@@ -35,6 +35,29 @@ class SequenceTensorsTest : public SequenceBatcherTest {
   }
 };
 
+TEST_F(SequenceTensorsTest, SequencesWithRaggedInputsShareBatchesUnderOldest) {
+  batching().strategy = SequenceStrategy::kOldest;
+  batching().max_candidate_sequences = 4;
+  batching().controls = {{"id", ControlKind::kCorrelationId, DataType::kUint64}};
+  spec_->inputs[0].allow_ragged_batch = true;
+  spec_->batch_inputs = {{"ends", BatchInputKind::kAccumulatedElementCount, DataType::kInt32, "X"}};
+  spec_->batch_outputs = {{"X", "X"}};
+  Start(1, /*hold_until_queued=*/2);
+  Send("a", 7, Flags::kStart, 1, /*width=*/3);
+  Send("b", 8, Flags::kStart, 2, /*width=*/2);
+  const auto seen = strings_->AwaitStarted(1);
+  EXPECT_THAT(seen[0].request_ids, ElementsAre("a", "b"));
+  EXPECT_EQ(seen[0].input("X").shape, MakeShape({5}));
+  EXPECT_THAT(ValuesOf<std::int32_t>(seen[0].input("ends")), ElementsAre(3, 5));
+  EXPECT_EQ(seen[0].input("id").shape, MakeShape({2, 1}));
+  for (const auto& answer : sink_->Await(2)) {
+    const bool is_a = answer.id == "a";
+    ASSERT_TRUE(answer.response.status.ok()) << answer.response.status.message();
+    EXPECT_EQ(answer.response.outputs.at(0).shape, MakeShape({1, is_a ? 3 : 2}));
+    EXPECT_EQ(FloatsOf(answer.response.outputs[0]).front(), is_a ? 1 : 2);
+  }
+}
+
 TEST_F(SequenceTensorsTest, ControlsSayWhatTheRequestSays) {
   batching().controls = {{"start", ControlKind::kStart, DataType::kInt32, -1, 5},
                          {"ready", ControlKind::kReady, DataType::kBool, 0, 1},

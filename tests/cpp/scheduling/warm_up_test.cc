@@ -76,6 +76,24 @@ TEST_F(WarmUpTest, ZeroesFillTheBatch) {
   EXPECT_THAT(ValuesOf<float>(instance_.executions[1][0]), ElementsAre(0, 0, 0, 0, 0, 0));
 }
 
+TEST_F(WarmUpTest, RaggedSamplesComeAsRequestsDo) {
+  spec_.inputs[0].allow_ragged_batch = true;
+  spec_.batch_inputs = {
+      {"bounds", BatchInputKind::kAccumulatedElementCountWithZero, DataType::kInt32, "x"}};
+  ASSERT_TRUE(Run(Input(DataType::kFp32, WarmupInputSpec::Source::kZero)).ok());
+  EXPECT_THAT(instance_.executions[0][0].shape, ElementsAre(6));
+  EXPECT_EQ(instance_.executions[0][1].name, "bounds");
+  EXPECT_THAT(ValuesOf<std::int32_t>(instance_.executions[0][1]), ElementsAre(0, 2, 4, 6));
+}
+
+TEST_F(WarmUpTest, ASampleWithoutTheSourceOfABatchInputIsNamed) {
+  spec_.batch_inputs = {{"count", BatchInputKind::kElementCount, DataType::kInt32, "other"}};
+  const Status status = Run(Input(DataType::kFp32, WarmupInputSpec::Source::kZero));
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(),
+              HasSubstr("warmup sample 'w': batch input 'count' needs input 'other'"));
+}
+
 TEST_F(WarmUpTest, RandomNumbersAreInRange) {
   ASSERT_TRUE(Run(Input(DataType::kFp32, WarmupInputSpec::Source::kRandom)).ok());
   EXPECT_THAT(ValuesOf<float>(instance_.executions[0][0]), Each(Lt(1.0F)));

@@ -31,15 +31,9 @@ def test_a_plain_configuration_is_valid_without_a_warning():
     ("text", "field"),
     [
         ("model_transaction_policy { decoupled: true }", "decoupled"),
-        ("batch_input { }", "batch_input"),
-        ("batch_output { }", "batch_output"),
         ("model_repository_agents { agents { name: 'a' } }", "model_repository_agents"),
         ("model_operations { op_library_filename: 'a.so' }", "op_library_filename"),
         ("runtime: 'x.so'", "runtime"),
-        (
-            "input { name: 'Z' data_type: TYPE_FP32 dims: 4 allow_ragged_batch: true }",
-            "allow_ragged_batch",
-        ),
     ],
 )
 def test_a_field_that_changes_answers_is_refused_by_name_while_not_offered(text, field):
@@ -84,7 +78,23 @@ def test_a_performance_hint_earns_one_warning(text, field):
             "dimension must be integer >= 1, or -1",
         ),
         ("input { name: 'Z' data_type: TYPE_FP32 dims: 4 format: FORMAT_NHWC }", "require 3 dims"),
-        ("input { name: 'Z' data_type: TYPE_FP32 dims: 4 is_shape_tensor: true }", "shape tensors"),
+        (
+            "input { name: 'Z' data_type: TYPE_FP32 dims: 4 is_shape_tensor: true }",
+            "shape tensors are only supported for TensorRT platform for m; remove is_shape_tensor "
+            "from input 'Z'",
+        ),
+        (
+            "output { name: 'Z' data_type: TYPE_FP32 dims: 4 is_shape_tensor: true }",
+            "shape tensors are only supported .* remove is_shape_tensor from output 'Z'",
+        ),
+        (
+            "input { name: 'Z' data_type: TYPE_FP32 dims: 4 is_non_linear_format_io: true }",
+            "non-linear formats are only .* remove is_non_linear_format_io from input 'Z'",
+        ),
+        (
+            "output { name: 'Z' data_type: TYPE_FP32 dims: 4 is_non_linear_format_io: true }",
+            "non-linear formats are only .* remove is_non_linear_format_io from output 'Z'",
+        ),
         (
             "input { name: 'Z' data_type: TYPE_FP32 dims: [ 2, 3 ] reshape { shape: 5 } }",
             "different size for dims and reshape",

@@ -89,6 +89,20 @@ def test_grpc_program_of_the_page_works(ports: Callable[[str], str]) -> None:
     assert run_program(ports(program)).split() == ["[[2.", "2.]]"]
 
 
+def test_ragged_program_of_the_page_works(ports: Callable[[str], str]) -> None:
+    (program,) = python_blocks("docs/ragged_batching.md")
+    assert run_program(ports(program)).strip() == "[6.0, 10.0, 20.0]"
+
+
+def test_ragged_example_on_the_page_is_the_one_that_runs() -> None:
+    """But for layout and comments."""
+    page = (ROOT / "docs/ragged_batching.md").read_text()
+    (shown,) = re.findall(r"(?<=\n\n)```\n(.*?)```", page, re.DOTALL)
+    example = (ROOT / "examples/models/ragged_sum/config.pbtxt").read_text()
+    example = re.sub(r"^#.*\n", "", example, flags=re.MULTILINE)
+    assert "".join(shown.split()) in "".join(example.split())
+
+
 def test_sequence_program_of_the_page_works(ports: Callable[[str], str]) -> None:
     (program,) = python_blocks("docs/sequence_batching.md")
     assert run_program(ports(program)).split() == ["[[1.]]", "[[11.]]", "[[111.]]"]
@@ -115,6 +129,9 @@ def test_examples_answer_what_their_comments_say(repository: Path) -> None:
         assert echoed.tolist() == [[b"one", b"two"]]
         batched = server.infer("batched", {"INPUT": np.ones((2, 16), np.float32)})["OUTPUT"]
         assert batched.tolist() == [[2.0] * 16] * 2
+        ragged = server.infer("ragged_sum", {"VALUES": np.array([[1, 2, 4]], np.float32)})
+        assert ragged["SUM"].tolist() == [[7]]
+        assert ragged["DOUBLED"].tolist() == [[2, 4, 8]]
         row = np.array([[1, 2]], np.float32)
         pipeline = server.infer("pipeline", {"LEFT": row, "RIGHT": row})
         assert pipeline["CLASS_OF_SUM"].argmax() == 1
