@@ -8,6 +8,7 @@ from typing import Any
 
 from fastserve.config.complete import protocol_type
 from fastserve.config.ensemble import ensemble_spec, is_ensemble
+from fastserve.config.model_metrics import model_metrics_spec
 from fastserve.config.parse import ModelConfig
 from fastserve.config.paths import inside_directory
 from fastserve.config.sequence_spec import sequence_batching_spec
@@ -34,6 +35,7 @@ def model_spec(
         "decoupled": config.model_transaction_policy.decoupled,
         "response_cache": config.response_cache.enable,
         "metric_tags": dict(config.metric_tags),
+        **model_metrics_spec(config),
     }
     if config.HasField("dynamic_batching"):
         spec["dynamic_batching"] = _dynamic_batching(config.dynamic_batching)
