@@ -1,6 +1,4 @@
-"""--host-policy -> the cores and the NUMA node of each policy, checked against what this process may
-use.
-"""
+"""--host-policy -> the cores and the NUMA node of each policy, if this process may use them."""
 
 import os
 import re
@@ -34,7 +32,7 @@ def host_policies(options: Options) -> dict[str, HostPolicy]:
         elif key == "numa-node":
             policy["numa_node"] = _node(value, _usable_nodes())
         else:
-            raise ValueError(f"'{key}' is no setting of a host policy; it is cpu-cores or numa-node")
+            raise ValueError(f"'{key}' is no setting of a host policy; use cpu-cores or numa-node")
     return policies
 
 

@@ -50,9 +50,7 @@ def core_metrics_options(settings: MetricsSettings) -> dict[str, Any]:
     return {
         "counter_latencies": settings.counter_latencies,
         "histogram_latencies": settings.histogram_latencies,
-        "summary_quantiles": list(settings.summary_quantiles)
-        if settings.summary_latencies
-        else [],
+        "summary_quantiles": list(settings.summary_quantiles) if settings.summary_latencies else [],
     }
 
 
@@ -61,7 +59,9 @@ def _split(text: str) -> tuple[str, str, str]:
     left, equals, value = text.partition("=")
     name, _, key = left.rpartition(",")
     if not (key and equals and value):
-        raise ValueError(f"'{text}' is not <setting>=<value>; write for example {_SWITCHES[0]}=true")
+        raise ValueError(
+            f"'{text}' is not <setting>=<value>; write for example {_SWITCHES[0]}=true"
+        )
     if key not in (*_SWITCHES, _QUANTILES):
         raise ValueError(
             f"'{key}' is not a known setting; they are {', '.join((*_SWITCHES, _QUANTILES))}"

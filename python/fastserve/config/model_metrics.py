@@ -1,6 +1,7 @@
 """`model_metrics`: the buckets that a model wants for a histogram."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 from fastserve.config.parse import ModelConfig
@@ -41,7 +42,7 @@ def _validate_buckets(where: str, buckets: list[float]) -> None:
             raise InvalidArgumentError(
                 f"{where} has the bucket {bucket}; write finite numbers, +Inf is always there"
             )
-    for low, high in zip(buckets, buckets[1:], strict=False):
+    for low, high in pairwise(buckets):
         if low >= high:
             raise InvalidArgumentError(
                 f"{where} has buckets that do not ascend: {low:g} stands before {high:g}"
