@@ -264,6 +264,7 @@ void DynamicBatcher::OnTimer() {
     DrainRingLocked();
     queue_.Expire(clock_.NowNs(), &dropped.timed_out);
     if (queue_.next_deadline_ns() != 0) ArmTimerLocked(queue_.next_deadline_ns());
+    if (queue_.empty()) WithdrawClaimsLocked();
   }
   Complete(&dropped);
   work_.NotifyOne();
@@ -292,6 +293,7 @@ void DynamicBatcher::OnCancel(const RequestPtr& request) {
     DrainRingLocked();
     if (RequestPtr taken = queue_.Remove(request.get()))
       dropped.cancelled.push_back(std::move(taken));
+    if (queue_.empty()) WithdrawClaimsLocked();
   }
   Complete(&dropped);
 }
