@@ -85,11 +85,21 @@ CacheOptions ReadCacheOptions(const py::dict& values) {
   return options;
 }
 
+// The keys of python/fastserve/metrics_config.py; those that are absent leave the default.
+void ReadMetricsOptions(const py::dict& values, EngineOptions* options) {
+  if (values.contains("counter_latencies"))
+    options->metrics_counter_latencies = values["counter_latencies"].cast<bool>();
+  if (values.contains("histogram_latencies"))
+    options->metrics_histogram_latencies = values["histogram_latencies"].cast<bool>();
+  if (values.contains("summary_quantiles"))
+    options->metrics_summary_quantiles = values["summary_quantiles"].cast<std::vector<double>>();
+}
+
 // None: no rate limiter.
 using RateLimitResources = std::map<std::string, std::uint32_t>;
 
 // `hold_until`: queued requests, and sequences in the backlog.
-std::shared_ptr<Engine> CreateEngine(std::uint64_t max_inflight_bytes, bool counter_latencies,
+std::shared_ptr<Engine> CreateEngine(std::uint64_t max_inflight_bytes, const py::dict& metrics,
                                      std::optional<RateLimitResources> rate_limit_resources,
                                      const py::dict& cache,
                                      std::pair<std::uint32_t, std::uint32_t> hold_until) {
@@ -98,7 +108,7 @@ std::shared_ptr<Engine> CreateEngine(std::uint64_t max_inflight_bytes, bool coun
   options.max_inflight_bytes = max_inflight_bytes;
   options.delay_scheduler_requests = hold_until.first;
   options.backlog_delay_scheduler_requests = hold_until.second;
-  options.metrics_counter_latencies = counter_latencies;
+  ReadMetricsOptions(metrics, &options);
   options.rate_limit = rate_limit_resources.has_value();
   if (rate_limit_resources) options.rate_limit_resources = std::move(*rate_limit_resources);
   auto engine = ValueOrThrow(Engine::Create(options));
@@ -241,7 +251,7 @@ void BindEngine(py::module_& module) {
       .def("release", &ModelHandle::Release);
   EngineClass engine(module, "Engine");
   engine.def(py::init(&CreateEngine), py::arg("max_inflight_bytes") = 0,
-             py::arg("counter_latencies") = true, py::arg("rate_limit_resources") = py::none(),
+             py::arg("metrics") = py::dict(), py::arg("rate_limit_resources") = py::none(),
              py::arg("cache") = py::dict(), py::arg("hold_until") = std::pair(0U, 0U));
   BindModels(engine);
   BindServerState(engine);

@@ -183,6 +183,13 @@ EnsembleSpec ReadEnsemble(const py::dict& values) {
   return ensemble;
 }
 
+HostPolicy ReadHostPolicy(const py::dict& values) {
+  HostPolicy policy;
+  Read(values, "cpu_cores", &policy.cpu_cores);
+  Read(values, "numa_node", &policy.numa_node);
+  return policy;
+}
+
 std::vector<InstanceGroupSpec> ReadInstanceGroups(const py::dict& values) {
   std::vector<InstanceGroupSpec> groups;
   if (!values.contains("instance_groups")) return groups;
@@ -193,6 +200,8 @@ std::vector<InstanceGroupSpec> ReadInstanceGroups(const py::dict& values) {
     Read(group_values, "count", &group.count);
     Read(group_values, "passive", &group.passive);
     Read(group_values, "rate_limiter_priority", &group.rate_limiter_priority);
+    if (group_values.contains("host_policy"))
+      group.host_policy = ReadHostPolicy(group_values["host_policy"].cast<py::dict>());
     for (const py::handle entry : group_values.attr("get")("resources", py::tuple())) {
       const auto [name, global, count] = entry.cast<std::tuple<std::string, bool, std::uint32_t>>();
       group.resources.push_back({name, global, count});
@@ -276,6 +285,7 @@ std::shared_ptr<const ModelSpec> ModelSpecFromDict(const py::dict& values) {
   Read(values, "parameters", &spec->parameters);
   Read(values, "backend_config", &spec->backend_config);
   Read(values, "metric_tags", &spec->metric_tags);
+  Read(values, "first_response_buckets_ms", &spec->first_response_buckets_ms);
   Read(values, "graph_optimization_level", &spec->graph_optimization_level);
   return spec;
 }

@@ -81,6 +81,7 @@ class SingleFlight::Flight final : public ResponseSink,
   bool Lead(bool may_lend) {
     const RequestPtr leader = owner_->TakeLeader(this);
     if (leader == nullptr) return false;
+    leader->response_is_shared = true;
     leader_sink_ = std::move(leader->sink);
     leader->sink = shared_from_this();
     return owner_->options_.model->Compute(leader, may_lend);

@@ -138,6 +138,8 @@ Result<LoadedModelPtr> Engine::LoadModel(std::shared_ptr<const ModelSpec> spec) 
   environment.router = impl_.get();
   environment.hold_until_queued = impl_->options.delay_scheduler_requests;
   environment.hold_until_backlog = impl_->options.backlog_delay_scheduler_requests;
+  environment.summary_latencies = !impl_->options.metrics_summary_quantiles.empty();
+  environment.histogram_latencies = impl_->options.metrics_histogram_latencies;
   return LoadedModel::Create(std::move(spec), backend, environment);
 }
 
@@ -201,6 +203,8 @@ std::string Engine::MetricsText() const {
   const auto models = impl_->registry.List("", -1);
   MetricsOptions options;
   options.counter_latencies = impl_->options.metrics_counter_latencies;
+  options.summary_quantiles = impl_->options.metrics_summary_quantiles;
+  options.now_ns = impl_->clock.NowNs();
   if (impl_->cache) options.cache_bytes = impl_->cache->used_bytes();
   return MetricsToText(models.ok() ? *models : std::vector<LoadedModelPtr>{}, options);
 }

@@ -33,7 +33,10 @@ struct EngineOptions {
   // TRITONSERVER_BACKLOG_DELAY_SCHEDULER: sequence batching holds until this many requests are in
   // the backlog once; 0 = off. Test aid.
   std::uint32_t backlog_delay_scheduler_requests = 0;
-  bool metrics_counter_latencies = true;  // --metrics-config
+  // --metrics-config
+  bool metrics_counter_latencies = true;
+  bool metrics_histogram_latencies = false;
+  std::vector<double> metrics_summary_quantiles;  // empty: no summaries
   // --rate-limit=execution_count, and --rate-limit-resource by lower-case name.
   bool rate_limit = false;
   std::map<std::string, std::uint32_t> rate_limit_resources;

@@ -1,5 +1,6 @@
 #include "engine/loaded_model.h"
 
+#include <span>
 #include <utility>
 
 #include "base/log.h"
@@ -14,6 +15,19 @@ namespace fastserve {
 namespace {
 // Tells the instances of a model that were loaded one after the other apart. Only has to be unique.
 std::atomic<std::uint64_t> last_generation{0};
+
+StatisticsOptions StatisticsFor(const ModelSpec& spec,
+                                const LoadedModel::Environment& environment) {
+  StatisticsOptions options;
+  options.summaries = environment.summary_latencies;
+  if (environment.histogram_latencies) {
+    options.first_response_buckets_ms = spec.first_response_buckets_ms;
+    // Triton's.
+    if (options.first_response_buckets_ms.empty())
+      options.first_response_buckets_ms = {100, 500, 2000, 5000};
+  }
+  return options;
+}
 }  // namespace
 
 Result<std::shared_ptr<LoadedModel>> LoadedModel::Create(std::shared_ptr<const ModelSpec> spec,
@@ -29,7 +43,7 @@ LoadedModel::LoadedModel(std::shared_ptr<const ModelSpec> spec, const Environmen
     : spec_(std::move(spec)),
       clock_(*environment.clock),
       budget_(environment.budget),
-      statistics_(std::make_shared<ModelStatistics>()) {}
+      statistics_(std::make_shared<ModelStatistics>(StatisticsFor(*spec_, environment))) {}
 
 LoadedModel::~LoadedModel() { Stop(); }
 
@@ -51,7 +65,7 @@ Status LoadedModel::StartEnsemble(const Environment& environment) {
 
 Status LoadedModel::Start(Backend* backend, const Environment& environment) {
   if (spec_->ensemble.enabled) return StartEnsemble(environment);
-  FASTSERVE_ASSIGN_OR_RETURN(backend_model_, backend->LoadModel(spec_));
+  FASTSERVE_ASSIGN_OR_RETURN(backend_model_, LoadBackend(backend));
   DynamicBatcher::Options options;
   options.spec = spec_;
   options.backend_model = backend_model_;
@@ -59,8 +73,10 @@ Status LoadedModel::Start(Backend* backend, const Environment& environment) {
   options.timer = environment.timer;
   options.statistics = statistics_;
   options.hold_until_queued = environment.hold_until_queued;
-  std::vector<InstanceGroupSpec> groups = spec_->instance_groups;
-  if (groups.empty()) groups.emplace_back().name = spec_->name;
+  InstanceGroupSpec only;
+  only.name = spec_->name;
+  std::span<const InstanceGroupSpec> groups = spec_->instance_groups;
+  if (groups.empty()) groups = {&only, 1};
   for (const InstanceGroupSpec& group : groups) {
     FASTSERVE_RETURN_IF_ERROR(CreateInstances(group, environment.rate_limiter, &options));
   }
@@ -69,8 +85,16 @@ Status LoadedModel::Start(Backend* backend, const Environment& environment) {
   return Status::Ok();
 }
 
+// What a backend allocates and starts now belongs to all instances.
+Result<std::shared_ptr<BackendModel>> LoadedModel::LoadBackend(Backend* backend) {
+  const HostPolicyScope scope(CommonHostPolicy(*spec_));
+  FASTSERVE_ASSIGN_OR_RETURN(std::unique_ptr<BackendModel> model, backend->LoadModel(spec_));
+  return std::shared_ptr<BackendModel>(std::move(model));
+}
+
 Status LoadedModel::CreateInstances(const InstanceGroupSpec& group, RateLimiter* rate_limiter,
                                     DynamicBatcher::Options* options) {
+  const HostPolicyScope scope(HostPolicyOf(group));
   for (int i = 0; i < group.count; ++i) {
     const std::string name = group.name + "_" + std::to_string(i);
     FASTSERVE_ASSIGN_OR_RETURN(auto instance, options->backend_model->CreateInstance(name));
@@ -84,6 +108,7 @@ Status LoadedModel::CreateInstances(const InstanceGroupSpec& group, RateLimiter*
       options->claims.push_back(std::move(claim));
     }
     options->instances.push_back(std::move(instance));
+    options->host_policies.push_back(HostPolicyOf(group));
   }
   return Status::Ok();
 }
@@ -115,6 +140,7 @@ Status LoadedModel::StartSequences(DynamicBatcher::Options options,
   sequences.backend_model = std::move(options.backend_model);
   sequences.instances = std::move(options.instances);
   sequences.claims = std::move(options.claims);
+  sequences.host_policies = std::move(options.host_policies);
   sequences.clock = environment.clock;
   sequences.timer = environment.timer;
   sequences.statistics = statistics_;
@@ -162,11 +188,16 @@ Status LoadedModel::Admit(InferRequest* request, FailureReason* reason) {
 }
 
 void LoadedModel::OnCacheHit(const CacheHit& hit) {
-  statistics_->RecordCacheHit(hit.request_ns, hit.queue_ns, hit.lookup_ns);
+  statistics_->RecordCacheHit({hit.request_ns, hit.queue_ns, hit.lookup_ns}, clock_.NowNs());
 }
 
 void LoadedModel::OnCacheMiss(std::int64_t lookup_and_insert_ns) {
-  statistics_->RecordCacheMiss(lookup_and_insert_ns);
+  statistics_->RecordCacheMiss(lookup_and_insert_ns, clock_.NowNs());
+}
+
+std::uint64_t LoadedModel::pending_requests() const {
+  const std::uint64_t waiting = single_flight_ ? single_flight_->waiting_requests() : 0;
+  return scheduler_->pending_requests() + waiting;
 }
 
 void LoadedModel::OnCompleted(const InferRequest& request) {

@@ -36,6 +36,8 @@ class LoadedModel final : public CompletionListener,
     std::uint32_t hold_until_queued = 0;
     RateLimiter* rate_limiter = nullptr;  // null: no limits
     std::uint32_t hold_until_backlog = 0;
+    bool summary_latencies = false;    // --metrics-config
+    bool histogram_latencies = false;  // --metrics-config
   };
 
   // Loads the model and starts its instances. Blocks. `backend` is null for an ensemble. Errors:
@@ -57,6 +59,8 @@ class LoadedModel final : public CompletionListener,
   const std::shared_ptr<const ModelSpec>& spec() const override { return spec_; }
   const ModelStatistics& statistics() const { return *statistics_; }
   InflightCounter& inflight() { return inflight_; }
+  // Requests that wait to be executed, or for the response of an identical one.
+  std::uint64_t pending_requests() const;
   bool caches_responses() const { return single_flight_ != nullptr; }
 
   void set_load_seconds(double seconds) { load_seconds_.store(seconds, std::memory_order_relaxed); }
@@ -65,6 +69,7 @@ class LoadedModel final : public CompletionListener,
  private:
   LoadedModel(std::shared_ptr<const ModelSpec> spec, const Environment& environment);
   Status Start(Backend* backend, const Environment& environment);
+  Result<std::shared_ptr<BackendModel>> LoadBackend(Backend* backend);
   Status CreateInstances(const InstanceGroupSpec& group, RateLimiter* rate_limiter,
                          DynamicBatcher::Options* options);
   // `options`: what both batchers need.

@@ -138,7 +138,7 @@ void WriteFailures(const std::vector<Row>& rows, PrometheusText* text) {
 void WriteGauges(const std::vector<Row>& rows, PrometheusText* text) {
   text->Family("nv_inference_pending_request_count", MetricType::kGauge,
                "Instantaneous number of pending requests awaiting execution per-model.");
-  for (const Row& row : rows) text->Sample(row.labels, row.model->scheduler().pending_requests());
+  for (const Row& row : rows) text->Sample(row.labels, row.model->pending_requests());
   text->Family("nv_model_load_duration_secs", MetricType::kGauge, "Model load time in seconds");
   for (const Row& row : rows) text->Sample(row.labels, row.model->load_seconds());
 }
@@ -152,6 +152,66 @@ void WriteHistograms(const std::vector<Row>& rows, PrometheusText* text) {
       histograms.push_back({&row.labels, histogram_of(phases).TakeSnapshot()});
     }
     text->Histograms(name, "Distribution of the duration in microseconds", histograms);
+  }
+}
+
+void WriteFirstResponses(const std::vector<Row>& rows, PrometheusText* text) {
+  bool started = false;
+  for (const Row& row : rows) {
+    const auto snapshot = row.model->statistics().ReadFirstResponse();
+    if (!snapshot) continue;
+    if (!started) {
+      text->Family("nv_inference_first_response_histogram_ms", MetricType::kHistogram,
+                   "Duration from request to first response in milliseconds");
+    }
+    started = true;
+    text->Histogram(row.labels, *snapshot);
+  }
+}
+
+struct SummaryFamily {
+  const char* name;
+  const char* help;
+  SummaryPhase phase;
+};
+
+constexpr SummaryFamily kSummaries[] = {
+    {"nv_inference_request_summary_us", "Summary of inference request duration in microseconds",
+     SummaryPhase::kRequest},
+    {"nv_inference_queue_summary_us", "Summary of inference queuing duration in microseconds",
+     SummaryPhase::kQueue},
+    {"nv_inference_compute_input_summary_us", "Summary of compute input duration in microseconds",
+     SummaryPhase::kComputeInput},
+    {"nv_inference_compute_infer_summary_us",
+     "Summary of compute inference duration in microseconds", SummaryPhase::kComputeInfer},
+    {"nv_inference_compute_output_summary_us", "Summary of compute output duration in microseconds",
+     SummaryPhase::kComputeOutput},
+    {"nv_cache_hit_summary_per_model", "Summary of cache hit duration in microseconds",
+     SummaryPhase::kCacheHit},
+    {"nv_cache_miss_summary_per_model", "Summary of cache miss duration in microseconds",
+     SummaryPhase::kCacheMiss},
+};
+
+// As in Triton, requests to a model with a cache have no summary of the whole: hits and misses are
+// too unlike.
+bool HasSummary(const LoadedModel& model, SummaryPhase phase) {
+  const bool of_cache = phase == SummaryPhase::kCacheHit || phase == SummaryPhase::kCacheMiss;
+  if (model.caches_responses()) return phase != SummaryPhase::kRequest;
+  return !of_cache;
+}
+
+void WriteSummaries(const std::vector<Row>& rows, const MetricsOptions& options,
+                    PrometheusText* text) {
+  for (const SummaryFamily& family : kSummaries) {
+    bool started = false;
+    for (const Row& row : rows) {
+      if (!HasSummary(*row.model, family.phase)) continue;
+      if (!started) text->Family(family.name, MetricType::kSummary, family.help);
+      started = true;
+      text->Summary(row.labels, options.summary_quantiles,
+                    row.model->statistics().ReadSummary(family.phase, options.summary_quantiles,
+                                                        options.now_ns));
+    }
   }
 }
 
@@ -172,6 +232,8 @@ std::string MetricsToText(const std::vector<std::shared_ptr<LoadedModel>>& model
   WriteCache(rows, options, &text);
   WriteGauges(rows, &text);
   WriteHistograms(rows, &text);
+  WriteFirstResponses(rows, &text);
+  if (!options.summary_quantiles.empty()) WriteSummaries(rows, options, &text);
   text.Family("nv_fastserve_copied_bytes_total", MetricType::kCounter,
               "Tensor bytes copied in user space between receiving a request and executing it");
   text.Sample({}, CopiedBytes());

@@ -28,6 +28,19 @@ TensorSpec MakeBatchInput(const ModelSpec& spec, const BatchInputSpec& batch_inp
 
 }  // namespace
 
+const HostPolicy* HostPolicyOf(const InstanceGroupSpec& group) {
+  return group.host_policy.empty() ? nullptr : &group.host_policy;
+}
+
+const HostPolicy* CommonHostPolicy(const ModelSpec& spec) {
+  if (spec.instance_groups.empty()) return nullptr;
+  const HostPolicy& first = spec.instance_groups.front().host_policy;
+  const bool alike = std::ranges::all_of(spec.instance_groups, [&](const InstanceGroupSpec& group) {
+    return group.host_policy == first;
+  });
+  return alike ? HostPolicyOf(spec.instance_groups.front()) : nullptr;
+}
+
 const TensorSpec* FindTensor(const std::vector<TensorSpec>& tensors, std::string_view name) {
   const auto found = std::ranges::find(tensors, name, &TensorSpec::name);
   return found == tensors.end() ? nullptr : &*found;

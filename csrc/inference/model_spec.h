@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "inference/batch_io_spec.h"
+#include "concurrency/host_policy.h"
 #include "inference/data_type.h"
 #include "inference/ensemble_spec.h"
 #include "inference/sequence_spec.h"
@@ -66,6 +67,7 @@ struct InstanceGroupSpec {
   bool passive = false;  // loaded, never given requests
   std::vector<ResourceSpec> resources;
   std::uint32_t rate_limiter_priority = 1;  // 2 gets half of the turns of 1
+  HostPolicy host_policy;                   // empty: none
 };
 
 // One input of a warm-up sample, one row of it.
@@ -113,10 +115,19 @@ struct ModelSpec {
   std::map<std::string, std::string> backend_config;
   // Extra metric labels (config `metric_tags`).
   std::map<std::string, std::string> metric_tags;
+  // Upper bounds of nv_inference_first_response_histogram_ms (config `model_metrics`); empty: the
+  // usual ones.
+  std::vector<double> first_response_buckets_ms;
   // optimization.graph.level as Triton's ONNX Runtime backend reads it: -1 basic, 0 all, 1
   // extended, 2 none.
   int graph_optimization_level = 0;
 };
+
+// The host policy of an instance group; null: it has none.
+const HostPolicy* HostPolicyOf(const InstanceGroupSpec& group);
+// That of all instance groups; null: they have none, or different ones. What the groups share (an
+// ONNX Runtime session) can follow only this one.
+const HostPolicy* CommonHostPolicy(const ModelSpec& spec);
 
 const TensorSpec* FindTensor(const std::vector<TensorSpec>& tensors, std::string_view name);
 

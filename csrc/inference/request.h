@@ -97,6 +97,9 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   // step itself are not counted again: the parent is.
   RequestPtr parent;
 
+  // Others are given the response too: it is made and sent although this request is cancelled.
+  bool response_is_shared = false;
+
   // Resolved by Engine::Submit.
   std::shared_ptr<const ModelSpec> spec;
   std::int64_t batch_size = 1;  // first dimension of the inputs, 1 when the model does not batch
@@ -120,10 +123,13 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   bool completed() const { return completed_.load(std::memory_order_acquire); }
 
   // Asks for the request to end early, idempotent, from any thread: completes it as CANCELLED at
-  // once while it waits, at its next stage otherwise.
+  // once while it waits, when its batch ends otherwise.
   void Cancel();
   // Pairs with the store in Cancel (release).
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
+
+  // Nobody takes the response any more.
+  bool abandoned() const { return cancelled() && !response_is_shared; }
 
   // For schedulers: who is told of a cancellation while the request waits; null when it no longer
   // waits. Returns false when the request was cancelled already (the hook is then not called).

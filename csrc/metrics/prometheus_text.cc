@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 namespace fastserve {
@@ -25,6 +26,37 @@ template <typename Number>
 void AppendLine(Number value, std::string* out) {
   AppendNumber(value, out);
   *out += '\n';
+}
+
+void AppendDouble(double value, std::string* out) {
+  if (std::isnan(value)) {
+    *out += "NaN";
+  } else if (std::isinf(value)) {
+    *out += value > 0 ? "+Inf" : "-Inf";
+  } else {
+    AppendNumber(value, out);
+  }
+}
+
+const char* TypeLineEnd(MetricType type) {
+  switch (type) {
+    case MetricType::kCounter:
+      return " counter\n";
+    case MetricType::kGauge:
+      return " gauge\n";
+    case MetricType::kHistogram:
+      return " histogram\n";
+    default:
+      return " summary\n";
+  }
+}
+
+// `labels` with a bound or a quantile.
+PrometheusLabels WithNumber(PrometheusLabels labels, std::string_view name, double value) {
+  std::string text;
+  AppendDouble(value, &text);
+  labels.Set(name, text);
+  return labels;
 }
 
 // Label values escape three characters, help texts all but the quote.
@@ -86,7 +118,7 @@ void PrometheusText::Family(std::string_view name, MetricType type, std::string_
   out_.append("# HELP ").append(name).append(1, ' ');
   AppendEscaped(help, /*escape_quote=*/false, &out_);
   out_.append("\n# TYPE ").append(name);
-  out_.append(type == MetricType::kCounter ? " counter\n" : " gauge\n");
+  out_.append(TypeLineEnd(type));
 }
 
 void PrometheusText::Sample(const PrometheusLabels& labels, std::uint64_t value) {
@@ -101,13 +133,8 @@ void PrometheusText::Sample(const PrometheusLabels& labels, std::int64_t value) 
 
 void PrometheusText::Sample(const PrometheusLabels& labels, double value) {
   BeginSample(labels);
-  if (std::isnan(value)) {
-    out_ += "NaN\n";
-  } else if (std::isinf(value)) {
-    out_ += value > 0 ? "+Inf\n" : "-Inf\n";
-  } else {
-    AppendLine(value, &out_);
-  }
+  AppendDouble(value, &out_);
+  out_ += '\n';
 }
 
 void PrometheusText::Histograms(std::string_view name, std::string_view help,
@@ -125,8 +152,33 @@ void PrometheusText::Histograms(std::string_view name, std::string_view help,
   }
 }
 
-void PrometheusText::BeginSample(const PrometheusLabels& labels) {
-  out_ += family_;
+void PrometheusText::Histogram(const PrometheusLabels& labels,
+                               const BucketHistogram::Snapshot& histogram) {
+  for (std::size_t i = 0; i < histogram.cumulative.size(); ++i) {
+    const double bound =
+        i < histogram.bounds.size() ? histogram.bounds[i] : std::numeric_limits<double>::infinity();
+    BeginSample(WithNumber(labels, "le", bound), "_bucket");
+    AppendLine(histogram.cumulative[i], &out_);
+  }
+  BeginSample(labels, "_sum");
+  AppendDouble(histogram.sum, &out_);
+  out_ += '\n';
+  BeginSample(labels, "_count");
+  AppendLine(histogram.cumulative.back(), &out_);
+}
+
+void PrometheusText::Summary(const PrometheusLabels& labels, std::span<const double> quantiles,
+                             const LatencySummary::Snapshot& summary) {
+  for (std::size_t i = 0; i < summary.values.size(); ++i)
+    Sample(WithNumber(labels, "quantile", quantiles[i]), summary.values[i]);
+  BeginSample(labels, "_sum");
+  AppendLine(summary.sum_us, &out_);
+  BeginSample(labels, "_count");
+  AppendLine(summary.count, &out_);
+}
+
+void PrometheusText::BeginSample(const PrometheusLabels& labels, std::string_view suffix) {
+  out_.append(family_).append(suffix);
   if (labels.empty()) {
     out_ += ' ';
     return;

@@ -10,7 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "metrics/bucket_histogram.h"
 #include "metrics/latency_histogram.h"
+#include "metrics/latency_summary.h"
 
 namespace fastserve {
 
@@ -40,7 +42,7 @@ class PrometheusLabels {
   std::vector<Label> labels_;
 };
 
-enum class MetricType : std::uint8_t { kCounter, kGauge };
+enum class MetricType : std::uint8_t { kCounter, kGauge, kHistogram, kSummary };
 
 // One child of a family of latency histograms.
 struct LabelledHistogram {
@@ -67,8 +69,15 @@ class PrometheusText {
   void Histograms(std::string_view name, std::string_view help,
                   std::span<const LabelledHistogram> histograms);
 
+  // A child of the current family, of type histogram.
+  void Histogram(const PrometheusLabels& labels, const BucketHistogram::Snapshot& histogram);
+  // A child of the current family, of type summary; `quantiles` as they were read.
+  void Summary(const PrometheusLabels& labels, std::span<const double> quantiles,
+               const LatencySummary::Snapshot& summary);
+
  private:
-  void BeginSample(const PrometheusLabels& labels);
+  // `suffix` is added to the family's name.
+  void BeginSample(const PrometheusLabels& labels, std::string_view suffix = {});
   void Buckets(const LabelledHistogram& histogram);
 
   std::string& out_;

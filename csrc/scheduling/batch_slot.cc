@@ -1,10 +1,12 @@
 #include "scheduling/batch_slot.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "concurrency/delivery_scope.h"
 #include "scheduling/batch_assembler.h"
 #include "scheduling/dynamic_batcher.h"
+#include "scheduling/executed_request.h"
 
 namespace fastserve {
 
@@ -19,18 +21,11 @@ void SendResponses(const std::vector<RequestPtr>& requests, const BatchTimes& ti
       request.Fail(status, FailureReason::kBackend);
       continue;
     }
-    request.timestamps.compute_start = times.compute_start_ns;
-    request.timestamps.compute_input_end = times.compute_input_end_ns;
-    request.timestamps.compute_output_start = times.compute_output_start_ns;
-    request.timestamps.compute_end = times.compute_end_ns;
-    InferResponse& response = (*responses)[i];
-    if (!response.status.ok()) {
-      request.Fail(response.status, FailureReason::kOther);
-    } else {
-      request.Respond(std::move(response), /*final=*/true);
-    }
+    CompleteExecuted(&request, times, std::move((*responses)[i]));
   }
 }
+
+bool AnswersItsRequest(const InferResponse& response) { return response.status.ok(); }
 
 }  // namespace
 
@@ -58,8 +53,7 @@ void BatchSlot::OnExecuted(Execution* execution, Status status) {
 
 void BatchSlot::Finish(const Status& status) {
   times_.compute_end_ns = batcher_.clock_.NowNs();
-  batcher_.statistics_->RecordBatch(execution_.requests, execution_.batch_size, times_, status.ok(),
-                                    batcher_.clock_.WallMs());
+  Record(status.ok());
   // Ends after the slot is given back: this thread then has time for the receivers' work.
   DeliveryScope delivery;
   Respond(status);
@@ -70,6 +64,23 @@ void BatchSlot::Finish(const Status& status) {
   const bool lent = lent_;  // another thread may have the slot as soon as it is released
   batcher_.ReleaseSlot(this, lent);
   delivery.set_may_linger(!lent && batcher_.pending_requests() == 0);
+}
+
+void BatchSlot::Record(bool succeeded) {
+  const std::vector<RequestPtr>* counted = &execution_.requests;
+  std::vector<RequestPtr> answered;
+  if (succeeded) {
+    for (std::size_t i = 0; i < responses_.size(); ++i)
+      FailIfAbandoned(*execution_.requests[i], &responses_[i]);
+    if (!std::ranges::all_of(responses_, AnswersItsRequest)) {
+      for (std::size_t i = 0; i < responses_.size(); ++i) {
+        if (AnswersItsRequest(responses_[i])) answered.push_back(execution_.requests[i]);
+      }
+      counted = &answered;
+    }
+  }
+  batcher_.statistics_->RecordBatch(*counted, execution_.batch_size, times_, succeeded,
+                                    batcher_.clock_.WallMs());
 }
 
 void BatchSlot::Respond(const Status& status) {

@@ -11,16 +11,19 @@ namespace fastserve {
 
 class DynamicBatcher;
 class ResourceClaim;  // rate_limiter.h
+struct HostPolicy;    // concurrency/host_policy.h
 
 // Owned by its DynamicBatcher; used by the thread that took it from the idle slots until Run hands
 // it back (a backend of depth 2 hands it back from its own thread).
 class BatchSlot final : public ExecutionObserver {
  public:
-  // `claim` may be null: no limits.
-  BatchSlot(DynamicBatcher* batcher, BackendInstance* instance, ResourceClaim* claim)
-      : batcher_(*batcher), instance_(*instance), claim_(claim) {}
+  // `claim` and `host_policy` may be null: no limits, any core.
+  BatchSlot(DynamicBatcher* batcher, BackendInstance* instance, ResourceClaim* claim,
+            const HostPolicy* host_policy)
+      : batcher_(*batcher), instance_(*instance), claim_(claim), host_policy_(host_policy) {}
 
   ResourceClaim* claim() const { return claim_; }
+  const HostPolicy* host_policy() const { return host_policy_; }
 
   std::vector<RequestPtr>& requests() { return execution_.requests; }
   // The batch's place in the order of formation.
@@ -32,11 +35,14 @@ class BatchSlot final : public ExecutionObserver {
 
  private:
   void Finish(const Status& status);
+  // Counts the batch, and of its requests those that are answered.
+  void Record(bool succeeded);
   void Respond(const Status& status);
 
   DynamicBatcher& batcher_;
   BackendInstance& instance_;
   ResourceClaim* const claim_;
+  const HostPolicy* const host_policy_;
   Execution execution_;
   bool lent_ = false;
   std::uint64_t ticket_ = 0;

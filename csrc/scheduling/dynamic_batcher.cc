@@ -40,15 +40,18 @@ DynamicBatcher::DynamicBatcher(Options options)
                                                        : nullptr),
       backend_model_(std::move(options.backend_model)),
       instances_(std::move(options.instances)),
-      claims_(std::move(options.claims)) {}
+      claims_(std::move(options.claims)),
+      host_policies_(std::move(options.host_policies)) {}
 
 DynamicBatcher::~DynamicBatcher() = default;
 
 void DynamicBatcher::Start() {
-  for (const auto& instance : instances_) {
-    for (int i = 0; i < instance->depth(); ++i) {
+  for (std::size_t i = 0; i < instances_.size(); ++i) {
+    const HostPolicy* const policy = host_policies_.empty() ? nullptr : host_policies_[i];
+    has_host_policies_ |= policy != nullptr;
+    for (int j = 0; j < instances_[i]->depth(); ++j) {
       ResourceClaim* const claim = claims_.empty() ? nullptr : claims_[slots_.size()].get();
-      slots_.push_back(std::make_unique<BatchSlot>(this, instance.get(), claim));
+      slots_.push_back(std::make_unique<BatchSlot>(this, instances_[i].get(), claim, policy));
     }
   }
   for (const auto& claim : claims_) claim->set_on_reserved([this] { work_.NotifyOne(); });
@@ -56,8 +59,10 @@ void DynamicBatcher::Start() {
     const MutexLock lock(mutex_);
     for (const auto& slot : slots_) idle_slots_.push_back(slot.get());
   }
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
-    workers_.emplace_back("fs-instance", [self = shared_from_this()] { self->WorkerLoop(); });
+  for (const auto& slot : slots_) {
+    workers_.emplace_back("fs-instance", [self = shared_from_this(), home = slot->host_policy()] {
+      self->WorkerLoop(home);
+    });
   }
 }
 
@@ -120,7 +125,8 @@ bool DynamicBatcher::lendable() const {
   const std::int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
   // An instance with several slots completes on threads of its own.
   const bool synchronous = slots_.size() == instances_.size();
-  return synchronous && cost_ns != 0 && cost_ns < kLendLimitNs;
+  // A lending thread follows no host policy.
+  return synchronous && !has_host_policies_ && cost_ns != 0 && cost_ns < kLendLimitNs;
 }
 
 bool DynamicBatcher::RunLent() {
@@ -135,7 +141,8 @@ bool DynamicBatcher::RunLent() {
   return ran;
 }
 
-void DynamicBatcher::WorkerLoop() {
+void DynamicBatcher::WorkerLoop(const HostPolicy* home) {
+  HostPolicyScope scope(home);
   for (;;) {
     BatchSlot* slot = nullptr;
     {
@@ -143,6 +150,7 @@ void DynamicBatcher::WorkerLoop() {
       slot = AwaitBatch();
     }
     if (slot == nullptr) return;
+    scope.Follow(slot->host_policy());
     slot->Run();
   }
 }
@@ -201,11 +209,14 @@ BatchSlot* DynamicBatcher::TryFormLocked(Dropped* dropped) {
 }
 
 BatchSlot* DynamicBatcher::TakeIdleSlotLocked() {
-  for (auto slot = idle_slots_.rbegin(); slot != idle_slots_.rend(); ++slot) {
-    if ((*slot)->claim() != nullptr && !(*slot)->claim()->TryTake()) continue;
-    BatchSlot* const taken = *slot;
-    idle_slots_.erase(std::next(slot).base());
-    return taken;
+  for (const bool at_home : {true, false}) {
+    for (auto slot = idle_slots_.rbegin(); slot != idle_slots_.rend(); ++slot) {
+      if (HostPolicyScope::IsFollowed((*slot)->host_policy()) != at_home) continue;
+      if ((*slot)->claim() != nullptr && !(*slot)->claim()->TryTake()) continue;
+      BatchSlot* const taken = *slot;
+      idle_slots_.erase(std::next(slot).base());
+      return taken;
+    }
   }
   return nullptr;
 }
@@ -253,6 +264,7 @@ void DynamicBatcher::OnTimer() {
     DrainRingLocked();
     queue_.Expire(clock_.NowNs(), &dropped.timed_out);
     if (queue_.next_deadline_ns() != 0) ArmTimerLocked(queue_.next_deadline_ns());
+    if (queue_.empty()) WithdrawClaimsLocked();
   }
   Complete(&dropped);
   work_.NotifyOne();
@@ -281,6 +293,7 @@ void DynamicBatcher::OnCancel(const RequestPtr& request) {
     DrainRingLocked();
     if (RequestPtr taken = queue_.Remove(request.get()))
       dropped.cancelled.push_back(std::move(taken));
+    if (queue_.empty()) WithdrawClaimsLocked();
   }
   Complete(&dropped);
 }

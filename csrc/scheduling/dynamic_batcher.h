@@ -47,6 +47,8 @@ class DynamicBatcher final : public Scheduler,
     std::vector<std::unique_ptr<BackendInstance>> instances;
     // One for each execution that the instances can have at once, in their order; empty: no limits.
     std::vector<std::unique_ptr<ResourceClaim>> claims;
+    // Of the instances, in their order; null: none. They outlive the batcher.
+    std::vector<const HostPolicy*> host_policies;
     const Clock* clock = nullptr;
     DeadlineTimer* timer = nullptr;
     std::shared_ptr<ModelStatistics> statistics;
@@ -85,14 +87,17 @@ class DynamicBatcher final : public Scheduler,
 
   explicit DynamicBatcher(Options options);
   void Start();
-  void WorkerLoop();
+  // `home`: the host policy of the slot that the worker is there for; it follows that of the slot
+  // that it runs.
+  void WorkerLoop(const HostPolicy* home);
   // Waits in the forming role. Null: stopping.
   BatchSlot* AwaitBatch();
   // A filled slot, or null when there is nothing to run now (then a timer is armed if waiting is
   // what helps).
   BatchSlot* TryForm();
   BatchSlot* TryFormLocked(Dropped* dropped) REQUIRES(mutex_);
-  // Null when none is idle and may execute now.
+  // One whose host policy this thread follows already, if there is. Null when none is idle and may
+  // execute now.
   BatchSlot* TakeIdleSlotLocked() REQUIRES(mutex_);
   void WithdrawClaimsLocked() REQUIRES(mutex_);
   // Puts the request into the ring, or, when the ring is full or the request has a timeout to arm,
@@ -122,7 +127,8 @@ class DynamicBatcher final : public Scheduler,
   const std::unique_ptr<std::atomic<std::uint64_t>[]> level_pending_;
   std::atomic<std::int64_t> cost_ns_{0};  // moving average of one execution; 0 = not measured yet
   std::atomic<bool> stopping_{false};
-  EventCount work_;  // the holder of the forming role waits here
+  bool has_host_policies_ = false;  // set by Start
+  EventCount work_;                 // the holder of the forming role waits here
 
   Mutex mutex_;
   PolicyQueue queue_;  // guarded by mutex_, but for what is thread safe
@@ -137,6 +143,7 @@ class DynamicBatcher final : public Scheduler,
   std::vector<std::unique_ptr<BackendInstance>> instances_;
   std::vector<std::unique_ptr<BatchSlot>> slots_;
   std::vector<std::unique_ptr<ResourceClaim>> claims_;
+  const std::vector<const HostPolicy*> host_policies_;
   Mutex forming_role_;  // held by the one worker that waits for work
   std::vector<WorkerThread> workers_;
 };

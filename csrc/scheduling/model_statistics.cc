@@ -19,6 +19,11 @@ void Record(LatencyHistogram* histogram, std::int64_t ns, std::uint64_t times = 
 
 }  // namespace
 
+ModelStatistics::ModelStatistics(const StatisticsOptions& options)
+    : optional_(options.summaries || !options.first_response_buckets_ms.empty()
+                    ? std::make_unique<OptionalLatencies>(options)
+                    : nullptr) {}
+
 void ModelStatistics::RecordBatch(const std::vector<RequestPtr>& requests, std::int64_t batch_size,
                                   const BatchTimes& times, bool succeeded, std::int64_t wall_ms) {
   const std::int64_t input_ns = times.compute_input_end_ns - times.compute_start_ns;
@@ -53,6 +58,26 @@ void ModelStatistics::RecordBatch(const std::vector<RequestPtr>& requests, std::
   Add(&numbers_.compute_input, requests.size(), input_ns * count);
   Add(&numbers_.compute_infer, requests.size(), infer_ns * count);
   Add(&numbers_.compute_output, requests.size(), output_ns * count);
+  if (optional_ != nullptr) ObserveBatchLocked(requests, times);
+}
+
+void ModelStatistics::ObserveBatchLocked(const std::vector<RequestPtr>& requests,
+                                         const BatchTimes& times) {
+  const std::int64_t now_ns = times.compute_end_ns;
+  for (const RequestPtr& request : requests) {
+    const std::int64_t request_ns = now_ns - request->timestamps.request_start;
+    optional_->RecordFirstResponse(request_ns);
+    optional_->Record(SummaryPhase::kRequest, request_ns, now_ns);
+    optional_->Record(SummaryPhase::kQueue,
+                      times.compute_start_ns - request->timestamps.queue_start, now_ns);
+  }
+  const std::size_t count = requests.size();
+  optional_->Record(SummaryPhase::kComputeInput,
+                    times.compute_input_end_ns - times.compute_start_ns, now_ns, count);
+  optional_->Record(SummaryPhase::kComputeInfer,
+                    times.compute_output_start_ns - times.compute_input_end_ns, now_ns, count);
+  optional_->Record(SummaryPhase::kComputeOutput,
+                    times.compute_end_ns - times.compute_output_start_ns, now_ns, count);
 }
 
 void ModelStatistics::RecordEnsemble(const InferRequest& request, const ComputeSums& sums,
@@ -80,6 +105,13 @@ void ModelStatistics::RecordEnsemble(const InferRequest& request, const ComputeS
     Add(total, 1, ns);
     Add(of_batch, 1, ns);
   }
+  if (optional_ == nullptr) return;
+  optional_->RecordFirstResponse(request_ns);
+  optional_->Record(SummaryPhase::kRequest, request_ns, end_ns);
+  optional_->Record(SummaryPhase::kQueue, queue_ns, end_ns);
+  optional_->Record(SummaryPhase::kComputeInput, sums.input_ns, end_ns);
+  optional_->Record(SummaryPhase::kComputeInfer, sums.infer_ns, end_ns);
+  optional_->Record(SummaryPhase::kComputeOutput, sums.output_ns, end_ns);
 }
 
 void ModelStatistics::RecordFailure(FailureReason reason, std::int64_t duration_ns) {
@@ -88,19 +120,38 @@ void ModelStatistics::RecordFailure(FailureReason reason, std::int64_t duration_
   ++numbers_.failures[static_cast<std::size_t>(reason)];
 }
 
-void ModelStatistics::RecordCacheHit(std::int64_t request_ns, std::int64_t queue_ns,
-                                     std::int64_t lookup_ns) {
-  Record(&histograms_.request, request_ns);
-  Record(&histograms_.queue, queue_ns);
+void ModelStatistics::RecordCacheHit(const CacheHitTimes& times, std::int64_t now_ns) {
+  Record(&histograms_.request, times.request_ns);
+  Record(&histograms_.queue, times.queue_ns);
   const MutexLock lock(mutex_);
-  Add(&numbers_.success, 1, request_ns);
-  Add(&numbers_.queue, 1, queue_ns);
-  Add(&numbers_.cache_hit, 1, lookup_ns);
+  Add(&numbers_.success, 1, times.request_ns);
+  Add(&numbers_.queue, 1, times.queue_ns);
+  Add(&numbers_.cache_hit, 1, times.lookup_ns);
+  if (optional_ == nullptr) return;
+  optional_->RecordFirstResponse(times.request_ns);
+  optional_->Record(SummaryPhase::kRequest, times.request_ns, now_ns);
+  optional_->Record(SummaryPhase::kQueue, times.queue_ns, now_ns);
+  optional_->Record(SummaryPhase::kCacheHit, times.lookup_ns, now_ns);
 }
 
-void ModelStatistics::RecordCacheMiss(std::int64_t lookup_and_insert_ns) {
+void ModelStatistics::RecordCacheMiss(std::int64_t lookup_and_insert_ns, std::int64_t now_ns) {
   const MutexLock lock(mutex_);
   Add(&numbers_.cache_miss, 1, lookup_and_insert_ns);
+  if (optional_ != nullptr)
+    optional_->Record(SummaryPhase::kCacheMiss, lookup_and_insert_ns, now_ns);
+}
+
+LatencySummary::Snapshot ModelStatistics::ReadSummary(SummaryPhase phase,
+                                                      std::span<const double> quantiles,
+                                                      std::int64_t now_ns) const {
+  const MutexLock lock(mutex_);
+  return optional_ == nullptr ? LatencySummary::Snapshot{}
+                              : optional_->ReadSummary(phase, quantiles, now_ns);
+}
+
+std::optional<BucketHistogram::Snapshot> ModelStatistics::ReadFirstResponse() const {
+  const MutexLock lock(mutex_);
+  return optional_ == nullptr ? std::nullopt : optional_->ReadFirstResponse();
 }
 
 StatisticsSnapshot ModelStatistics::Snapshot() const {

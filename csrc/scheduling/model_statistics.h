@@ -5,10 +5,15 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
 
 #include "base/mutex.h"
 #include "inference/request.h"
 #include "metrics/latency_histogram.h"
+#include "scheduling/optional_latencies.h"
 
 namespace fastserve {
 
@@ -68,7 +73,10 @@ struct ComputeSums {
 // Thread safe; one short lock per batch.
 class ModelStatistics {
  public:
-  // A batch that the backend executed. Its requests count as successes unless `failed`.
+  explicit ModelStatistics(const StatisticsOptions& options = {});
+
+  // A batch that the backend executed, and those of its requests that it answered: they count as
+  // successes if it `succeeded`.
   void RecordBatch(const std::vector<RequestPtr>& requests, std::int64_t batch_size,
                    const BatchTimes& times, bool succeeded, std::int64_t wall_ms);
   // A request that an ensemble answered, as Triton counts it: one execution of its own, the compute
@@ -78,15 +86,29 @@ class ModelStatistics {
                       std::int64_t wall_ms);
   void RecordFailure(FailureReason reason, std::int64_t duration_ns);
   // A request answered from the response cache: a success that waited, but was not executed.
-  void RecordCacheHit(std::int64_t request_ns, std::int64_t queue_ns, std::int64_t lookup_ns);
+  struct CacheHitTimes {
+    std::int64_t request_ns = 0;
+    std::int64_t queue_ns = 0;
+    std::int64_t lookup_ns = 0;
+  };
+  void RecordCacheHit(const CacheHitTimes& times, std::int64_t now_ns);
   // What the response cache added to a request that was executed.
-  void RecordCacheMiss(std::int64_t lookup_and_insert_ns);
+  void RecordCacheMiss(std::int64_t lookup_and_insert_ns, std::int64_t now_ns);
 
   StatisticsSnapshot Snapshot() const;
   const PhaseHistograms& histograms() const { return histograms_; }
+  // Empty where they are off.
+  LatencySummary::Snapshot ReadSummary(SummaryPhase phase, std::span<const double> quantiles,
+                                       std::int64_t now_ns) const;
+  std::optional<BucketHistogram::Snapshot> ReadFirstResponse() const;
 
  private:
+  void ObserveBatchLocked(const std::vector<RequestPtr>& requests, const BatchTimes& times)
+      REQUIRES(mutex_);
+
   mutable Mutex mutex_;
+  // Null: nothing of it was asked for.
+  const std::unique_ptr<OptionalLatencies> optional_ PT_GUARDED_BY(mutex_);
   StatisticsSnapshot numbers_ GUARDED_BY(mutex_);
   PhaseHistograms histograms_;  // atomic inside
 };

@@ -29,7 +29,8 @@ SequenceBatcher::SequenceBatcher(Options options, std::unique_ptr<SequenceStates
       hold_until_backlog_(options.hold_until_backlog),
       backend_model_(std::move(options.backend_model)),
       backend_instances_(std::move(options.instances)),
-      claims_(std::move(options.claims)) {}
+      claims_(std::move(options.claims)),
+      host_policies_(std::move(options.host_policies)) {}
 
 SequenceBatcher::~SequenceBatcher() = default;
 
@@ -114,6 +115,7 @@ void SequenceBatcher::ChooseIdLocked(InferRequest* request) {
 }
 
 void SequenceBatcher::WorkerLoop(std::size_t index) {
+  const HostPolicyScope scope(host_policies_.empty() ? nullptr : host_policies_[index]);
   for (;;) {
     SequenceRows rows = AwaitBatch(index);
     if (rows.empty()) return;
@@ -201,7 +203,13 @@ void SequenceBatcher::PublishLocked() {
     ArmTimerLocked(expiry_ns);
   for (std::size_t i = 0; i < instances_.size(); ++i) {
     Instance& instance = *instances_[i];
-    if (!instance.busy && !table_.ready(i).empty()) instance.work.NotifyOne();
+    if (instance.busy) continue;
+    if (!table_.ready(i).empty()) {
+      instance.work.NotifyOne();
+    } else if (instance.claim != nullptr) {
+      // Its last request may have been cancelled while it waited for the resources.
+      instance.claim->Withdraw();
+    }
   }
 }
 

@@ -48,6 +48,8 @@ class SequenceBatcher final : public Scheduler,
     // What each slot of the instances, as many as their depths, needs of the rate limiter; empty:
     // it is off. An instance uses the claim of its first slot.
     std::vector<std::unique_ptr<ResourceClaim>> claims;
+    // Of the instances, in their order; empty: none. They outlive the batcher.
+    std::vector<const HostPolicy*> host_policies;
     // Test aids: nothing runs until so many requests wait on the instances
     // (TRITONSERVER_DELAY_SCHEDULER), and so many in the backlog
     // (TRITONSERVER_BACKLOG_DELAY_SCHEDULER), once. 0 = off.
@@ -127,6 +129,7 @@ class SequenceBatcher final : public Scheduler,
   const std::shared_ptr<BackendModel> backend_model_;  // before the instances: destroyed after them
   const std::vector<std::unique_ptr<BackendInstance>> backend_instances_;
   const std::vector<std::unique_ptr<ResourceClaim>> claims_;
+  const std::vector<const HostPolicy*> host_policies_;
   // Made by Start; `busy` is guarded by mutex_.
   std::vector<std::unique_ptr<Instance>> instances_;
   std::vector<WorkerThread> workers_;

@@ -7,6 +7,7 @@
 
 #include "concurrency/delivery_scope.h"
 #include "scheduling/batch_assembler.h"
+#include "scheduling/executed_request.h"
 #include "scheduling/sequence_batcher.h"
 
 namespace fastserve {
@@ -72,7 +73,9 @@ void SequenceRunner::Record(bool succeeded) {
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     if (rows_[i] == nullptr) continue;
     ++batch_size;
-    if (!Rescheduled(i)) completed.push_back(rows_[i]->running);
+    if (Rescheduled(i)) continue;
+    if (succeeded) FailIfAbandoned(*rows_[i]->running, &responses_[i]);
+    if (!succeeded || responses_[i].status.ok()) completed.push_back(rows_[i]->running);
   }
   batcher_.statistics_->RecordBatch(completed, batch_size, times_, succeeded,
                                     batcher_.clock_.WallMs());
@@ -81,16 +84,7 @@ void SequenceRunner::Record(bool succeeded) {
 void SequenceRunner::RespondAll() {
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     if (rows_[i] == nullptr || Rescheduled(i)) continue;
-    InferRequest& request = *rows_[i]->running;
-    request.timestamps.compute_start = times_.compute_start_ns;
-    request.timestamps.compute_input_end = times_.compute_input_end_ns;
-    request.timestamps.compute_output_start = times_.compute_output_start_ns;
-    request.timestamps.compute_end = times_.compute_end_ns;
-    if (!responses_[i].status.ok()) {
-      request.Fail(responses_[i].status, FailureReason::kOther);
-    } else {
-      request.Respond(std::move(responses_[i]), /*final=*/true);
-    }
+    CompleteExecuted(rows_[i]->running.get(), times_, std::move(responses_[i]));
   }
 }
 

@@ -93,7 +93,7 @@ class Engine:
     def __init__(
         self,
         max_inflight_bytes: typing.SupportsInt | typing.SupportsIndex = 0,
-        counter_latencies: bool = True,
+        metrics: dict = {},
         rate_limit_resources: collections.abc.Mapping[
             str, typing.SupportsInt | typing.SupportsIndex
         ]

@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from fastserve.flags import FlagSpec, check_value, default_of
+from fastserve.host_policy import host_policies, host_policy_warnings
+from fastserve.metrics_config import metrics_settings, metrics_warnings
 from fastserve.options import Options
 from fastserve.response_cache import cache_settings, cache_warnings
 
@@ -145,27 +147,24 @@ def _check_combinations(options: Options) -> None:
     _check_metrics_config(options)
     _check_backend_config(options)
     _check_cache_config(options)
+    _check_host_policies(options)
     _check_ports(options)
 
 
 def _check_metrics_config(options: Options) -> None:
-    for setting in options.metrics_config:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise _bad("metrics-config", f"'{setting}' is not <key>=<value>")
-        if key == "counter_latencies":
-            try:
-                _parse_bool(value)
-            except ValueError as error:
-                raise _bad("metrics-config", str(error)) from None
-        elif key in ("histogram_latencies", "summary_latencies", "summary_quantiles"):
-            if value.lower() not in ("false", "off", "0"):
-                raise _bad(
-                    "metrics-config",
-                    f"Unsupported: {key} is not offered yet; latency histograms are always on",
-                )
-        else:
-            raise _bad("metrics-config", f"'{key}' is not a known setting; use counter_latencies")
+    try:
+        metrics_settings(options)
+    except ValueError as error:
+        raise _bad("metrics-config", str(error)) from None
+    options.warnings += metrics_warnings(options)
+
+
+def _check_host_policies(options: Options) -> None:
+    try:
+        host_policies(options)
+    except ValueError as error:
+        raise _bad("host-policy", str(error)) from None
+    options.warnings += host_policy_warnings(options)
 
 
 def _check_backend_config(options: Options) -> None:

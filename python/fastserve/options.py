@@ -220,8 +220,10 @@ class Options:
     metrics_config: list[str] = flag(
         [],
         _METRICS,
-        "Setting of the metrics: counter_latencies=true|false.",
-        metavar="<key>=<value>",
+        "Setting of the metrics: counter_latencies=true|false, histogram_latencies=true|false, "
+        "summary_latencies=true|false, summary_quantiles=0.5:0.05,0.9:0.01. May be given several "
+        "times.",
+        metavar="[<name>,]<setting>=<value>",
     )
 
     trace_config: list[str] = flag(
@@ -299,9 +301,9 @@ class Options:
     host_policy: list[str] = flag(
         [],
         _MEMORY,
-        "NUMA node and cores of instances.",
-        no_effect=LATER,
-        metavar="<name>,<key>=<value>",
+        "Cores (cpu-cores=0-3,8) and NUMA node of the memory (numa-node=0) of the instances that "
+        "have this policy. May be given several times.",
+        metavar="<policy>,<setting>=<value>",
     )
     model_load_gpu_limit: list[str] = flag(
         [],
@@ -358,10 +360,3 @@ def backend_settings(options: Options) -> dict[str, dict[str, str]]:
         backend, _, key = left.rpartition(",")
         settings.setdefault(backend, {})[key] = value
     return settings
-
-
-def counter_latencies(options: Options) -> bool:
-    """counter_latencies of --metrics-config; the last one counts."""
-    values = [setting.partition("=") for setting in options.metrics_config]
-    chosen = [value for key, _, value in values if key == "counter_latencies"]
-    return not chosen or chosen[-1].lower() in ("true", "on", "1")

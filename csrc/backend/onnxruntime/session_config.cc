@@ -164,6 +164,10 @@ Result<SessionConfig> ReadSessionConfig(const ModelSpec& spec) {
   const OptionReader backend(spec.name, spec.backend_config, "backend option");
   SessionConfig config;
   FASTSERVE_RETURN_IF_ERROR(ReadThreads(parameters, backend, &config));
+  // A pool of its own runs on the cores of the host policy: more threads would only take turns.
+  const HostPolicy* const policy = CommonHostPolicy(spec);
+  if (policy != nullptr && !config.shares_thread_pools && config.intra_op_threads == 0)
+    config.intra_op_threads = static_cast<int>(policy->cpu_cores.size());
   int parallel = 0;
   FASTSERVE_RETURN_IF_ERROR(parameters.ReadInt("execution_mode", 0, 1, &parallel));
   config.execution_mode = static_cast<ort::ExecutionMode>(parallel);

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fastserve.config.backends import resolve_backend
 from fastserve.config.complete import (
@@ -12,6 +13,7 @@ from fastserve.config.complete import (
     complete_config,
 )
 from fastserve.config.fingerprint import model_fingerprint
+from fastserve.config.host_policy import add_host_policies
 from fastserve.config.normalize import normalize_config
 from fastserve.config.parse import ModelConfig, new_config, read_config
 from fastserve.config.paths import check_model_name
@@ -36,6 +38,8 @@ class ConfigSettings:
     backend_config: dict[str, dict[str, str]] = field(default_factory=dict)
     # Responses are shared with other servers, so their models must be told apart by their files.
     fingerprint_cached_models: bool = False
+    # --host-policy by name.
+    host_policies: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def backend_settings(self, backend: str) -> dict[str, str]:
         """The settings of every backend, overridden by those of this one."""
@@ -84,6 +88,7 @@ def resolve_model(
     if settings.fingerprint_cached_models and config.response_cache.enable:
         for version, spec in zip(versions, specs, strict=True):
             spec["cache_fingerprint"] = model_fingerprint(config, version, model_directory)
+    warnings += add_host_policies(config, specs, settings.host_policies)
     return ResolvedModel(config, versions, specs, warnings)
 
 

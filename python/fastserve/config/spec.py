@@ -8,6 +8,7 @@ from typing import Any
 
 from fastserve.config.complete import protocol_type
 from fastserve.config.ensemble import ensemble_spec, is_ensemble
+from fastserve.config.model_metrics import model_metrics_spec
 from fastserve.config.parse import ModelConfig
 from fastserve.config.paths import inside_directory
 from fastserve.config.ragged import batch_io_spec
@@ -36,6 +37,7 @@ def model_spec(
         "response_cache": config.response_cache.enable,
         "metric_tags": dict(config.metric_tags),
         **batch_io_spec(config),
+        **model_metrics_spec(config),
     }
     if config.HasField("dynamic_batching"):
         spec["dynamic_batching"] = _dynamic_batching(config.dynamic_batching)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastserve.config.ensemble import is_ensemble, validate_ensemble
+from fastserve.config.model_metrics import families_without_effect, validate_model_metrics
 from fastserve.config.normalize import KIND_CPU
 from fastserve.config.parse import ModelConfig
 from fastserve.config.ragged import (
@@ -43,6 +44,7 @@ def validate_config(config: ModelConfig) -> list[str]:
     _validate_groups(config)
     validate_warmup(config)
     _validate_response_cache(config)
+    validate_model_metrics(config)
     if is_ensemble(config):
         validate_ensemble(config)
     hints = list(_hints(config))
@@ -82,15 +84,15 @@ def _hints(config: ModelConfig) -> Iterator[str]:
             optimization.gather_kernel_buffer_threshold,
         ),
         ("optimization.eager_batching", optimization.eager_batching),
-        ("model_metrics", config.HasField("model_metrics")),
         ("cc_model_filenames", config.cc_model_filenames),
-        ("instance_group.host_policy", any(group.host_policy for group in config.instance_group)),
         (
             "instance_group.secondary_devices",
             any(group.secondary_devices for group in config.instance_group),
         ),
     ]
     yield from (name for name, is_set in flags if is_set)
+    for family in families_without_effect(config):
+        yield f"model_metrics of the family '{family}'"
 
 
 def _validate_tensors(config: ModelConfig, tensors: Any, kind: str) -> None:

@@ -4,9 +4,10 @@ say.
 
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import fastserve
 from fastserve import _core
@@ -16,8 +17,12 @@ from fastserve.control.plane import ControlPlane, ControlSettings
 from fastserve.control.rate_limit import rate_limit_resources
 from fastserve.control.repository import ModelRepository
 from fastserve.errors import FastserveError, InvalidArgumentError
-from fastserve.options import Options, backend_settings, counter_latencies
+from fastserve.host_policy import host_policies
+from fastserve.metrics_config import core_metrics_options, metrics_settings
+from fastserve.options import Options, backend_settings
 from fastserve.response_cache import RedisCacheSettings, cache_settings, core_cache_options
+
+T = TypeVar("T")
 
 
 class BackendRegistry:
@@ -115,19 +120,27 @@ def held_requests(variable: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
+def _read_flag(flag: str, read: Callable[[Options], T], options: Options) -> T:
+    """What `read` makes of the options; a flag that it refuses is an InvalidArgumentError."""
+    try:
+        return read(options)
+    except ValueError as error:
+        raise InvalidArgumentError(f"--{flag}: {error}") from None
+
+
 def build_core(options: Options) -> ServingCore:
     """Creates the engine and what controls it.
 
-    InvalidArgumentError for a repository that does not exist, or for a wrong --cache-config.
+    InvalidArgumentError for a repository that does not exist, or for a wrong --cache-config,
+    --metrics-config or --host-policy.
     """
     repository = ModelRepository(options.model_repository)
-    try:
-        cache = cache_settings(options)
-    except ValueError as error:
-        raise InvalidArgumentError(f"--cache-config: {error}") from None
+    cache = _read_flag("cache-config", cache_settings, options)
+    metrics = _read_flag("metrics-config", metrics_settings, options)
+    policies = _read_flag("host-policy", host_policies, options)
     engine = _core.Engine(
         options.max_inflight_bytes,
-        counter_latencies(options),
+        core_metrics_options(metrics),
         rate_limit_resources(options),
         core_cache_options(cache),
         (
@@ -141,6 +154,7 @@ def build_core(options: Options) -> ServingCore:
         options.model_config_name,
         settings,
         fingerprint_cached_models=isinstance(cache, RedisCacheSettings),
+        host_policies=policies,
     )
     lifecycle = Lifecycle(
         engine,

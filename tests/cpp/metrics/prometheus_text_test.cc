@@ -91,6 +91,44 @@ TEST(PrometheusText, PutsTheBoundOfABucketInAlphabeticalPlace) {
   EXPECT_THAT(HistogramPage({{"a", "1"}}), HasSubstr("d_us_bucket{a=\"1\",le=\"10\"} 0\n"));
 }
 
+TEST(PrometheusText, WritesAHistogramOfOneFamily) {
+  BucketHistogram histogram({0.5, 100});
+  histogram.Record(0.25);
+  histogram.Record(200.5);
+  std::string page;
+  PrometheusText text(&page);
+  text.Family("d_ms", MetricType::kHistogram, "Latency");
+  text.Histogram({{"model", "m"}}, histogram.Read());
+  EXPECT_EQ(page,
+            "# HELP d_ms Latency\n# TYPE d_ms histogram\n"
+            "d_ms_bucket{le=\"0.5\",model=\"m\"} 1\n"
+            "d_ms_bucket{le=\"100\",model=\"m\"} 1\n"
+            "d_ms_bucket{le=\"+Inf\",model=\"m\"} 2\n"
+            "d_ms_sum{model=\"m\"} 200.75\n"
+            "d_ms_count{model=\"m\"} 2\n");
+}
+
+std::string SummaryPage(const PrometheusLabels& labels, bool recorded) {
+  constexpr double kQuantiles[] = {0.5, 0.999};
+  LatencySummary summary;
+  if (recorded) summary.Record(100, 2, 0);
+  std::string page;
+  PrometheusText text(&page);
+  text.Family("s_us", MetricType::kSummary, "Latency");
+  text.Summary(labels, kQuantiles, summary.Read(kQuantiles, 0));
+  return page;
+}
+
+TEST(PrometheusText, WritesASummaryWithItsQuantiles) {
+  EXPECT_EQ(SummaryPage({{"model", "m"}, {"version", "1"}}, true),
+            "# HELP s_us Latency\n# TYPE s_us summary\n"
+            "s_us{model=\"m\",quantile=\"0.5\",version=\"1\"} 100\n"
+            "s_us{model=\"m\",quantile=\"0.999\",version=\"1\"} 100\n"
+            "s_us_sum{model=\"m\",version=\"1\"} 200\n"
+            "s_us_count{model=\"m\",version=\"1\"} 2\n");
+  EXPECT_THAT(SummaryPage({}, false), HasSubstr("s_us{quantile=\"0.5\"} NaN\n"));
+}
+
 // promtool reads the page. It exits with 1 when it cannot, with 3 when it only dislikes the names
 // (Triton's counters have no _total), which are not ours to choose.
 TEST(PrometheusText, IsAcceptedByPromtool) {
@@ -105,6 +143,9 @@ TEST(PrometheusText, IsAcceptedByPromtool) {
   text.Family("nv_model_load_duration_secs", MetricType::kGauge, "Load time");
   text.Sample(labels, 0.25);
   page += HistogramPage(labels);
+  page += SummaryPage(labels, false);
+  text.Family("d_ms", MetricType::kHistogram, "Latency");
+  text.Histogram(labels, BucketHistogram({0.5, 100}).Read());
   const std::filesystem::path file =
       std::filesystem::path(testing::TempDir()) / "prometheus_text_test.txt";
   std::ofstream(file, std::ios::binary) << page;

@@ -184,7 +184,8 @@ TEST_P(SchedulerContract, CancelledWhileItRunsIsAnsweredWhenItsBatchEnds) {
   request->Cancel();
   EXPECT_EQ(sink_->count(), 0U);
   strings_->Release();
-  EXPECT_EQ(Outcomes(1).size(), 1U);
+  EXPECT_EQ(Outcomes(1).at("running"), StatusCode::kCancelled);
+  EXPECT_EQ(request->failure_reason, FailureReason::kCanceled);
   request->Cancel();
   Send("next");
   EXPECT_EQ(Outcomes(2).at("next"), StatusCode::kOk);

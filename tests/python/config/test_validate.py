@@ -48,7 +48,7 @@ def test_a_field_that_changes_answers_is_refused_by_name_while_not_offered(text,
         ("optimization { input_pinned_memory { enable: false } }", "pinned memory"),
         ("optimization { eager_batching: true }", "eager_batching"),
         ("optimization { priority: PRIORITY_MAX }", "optimization.priority"),
-        ("instance_group { kind: KIND_CPU host_policy: 'p' }", "host_policy"),
+        ("instance_group { kind: KIND_CPU secondary_devices: [ { } ] }", "secondary_devices"),
     ],
 )
 def test_a_performance_hint_earns_one_warning(text, field):

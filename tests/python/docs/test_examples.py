@@ -123,6 +123,7 @@ def test_examples_answer_what_their_comments_say(repository: Path) -> None:
         assert not server.model_ready("versions", "1")
         single = server.infer("single", {"INPUT": np.ones((3, 5), np.float32)})["OUTPUT"]
         assert single.shape == (3, 5)
+        assert server.infer("pinned", {"INPUT0": row})["OUTPUT0"].tolist() == [[1.0] * 4]
         assert single[0, 0] == 0.5
         words = np.array([[b"one", b"two"]], object)
         echoed = server.infer("slow_identity", {"INPUT0": words})["OUTPUT0"]

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 from fastserve import cli
 from fastserve.cli import BadOptionError, docs_page, flag_fields, help_text, parse
-from fastserve.options import Options, backend_settings, counter_latencies
+from fastserve.options import Options, backend_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,7 +105,7 @@ def test_two_flags_switch_completion_off():
         (["--backend-config=x"], "not [<backend>,]<key>=<value>"),
         (["--backend-config=default-max-batch-size=x"], "must be a number"),
         (["--metrics-config=nope=1"], "not a known setting"),
-        (["--metrics-config=summary_latencies=true"], "Unsupported"),
+        (["--metrics-config=summary_latencies=maybe"], "expected true or false"),
     ],
 )
 def test_a_wrong_command_line_says_what_is_wrong(arguments, message):
@@ -150,12 +150,6 @@ def test_backend_settings_are_sorted_by_backend():
         "": {"default-max-batch-size": "8"},
         "onnxruntime": {"a-b": "c=d"},
     }
-
-
-def test_the_last_counter_latencies_counts():
-    flags = ["--metrics-config=counter_latencies=false", "--metrics-config=counter_latencies=true"]
-    assert counter_latencies(parse([REPOSITORY, *flags]))
-    assert not counter_latencies(parse([REPOSITORY, *reversed(flags)]))
 
 
 def test_every_flag_is_in_the_help_and_in_the_docs():
