@@ -64,7 +64,7 @@ class DynamicBatcher final : public Scheduler,
   void Enqueue(const RequestPtr& request, bool lend) override;
   bool lendable() const override;
   bool RunLent() override;
-  void WakeWorker() override { work_.NotifyOne(); }
+  void WakeWorker() override;
   void Stop() override;
 
   void OnCancel(const RequestPtr& request) override;
@@ -89,7 +89,7 @@ class DynamicBatcher final : public Scheduler,
   // Waits in the forming role. Null: stopping.
   BatchSlot* AwaitBatch();
   // A filled slot, or null when there is nothing to run now (then a timer is armed if waiting is
-  // what helps).
+  // what helps). After the end it fails what waits.
   BatchSlot* TryForm();
   BatchSlot* TryFormLocked(Dropped* dropped) REQUIRES(mutex_);
   // Null when none is idle and may execute now.
@@ -100,6 +100,7 @@ class DynamicBatcher final : public Scheduler,
   void Append(RequestPtr request) EXCLUDES(mutex_);
   void DrainRingLocked() REQUIRES(mutex_);
   void DropCancelledHeadLocked(Dropped* dropped) REQUIRES(mutex_);
+  void DropAllLocked(Dropped* dropped) REQUIRES(mutex_);
   void FillSlotLocked(std::size_t request_count, BatchSlot* slot) REQUIRES(mutex_);
   void ArmTimerLocked(std::int64_t deadline_ns) REQUIRES(mutex_);
   void OnTimer();

@@ -22,8 +22,8 @@ class Scheduler {
   virtual bool RunLent() { return false; }
   // Leaves what was enqueued with `lend` to the scheduler's own threads.
   virtual void WakeWorker() {}
-  // Ends the scheduler's threads after what they run now, and fails what still waits as
-  // Unavailable. Idempotent. Blocks, except for a thread of its own that it is called from (by the
+  // Ends the scheduler's threads after what they run now, and fails what still waits, and what is
+  // enqueued from now on, as Unavailable. Idempotent. Blocks, except for a thread of its own that it is called from (by the
   // response that dropped the last reference to the model).
   virtual void Stop() = 0;
 

@@ -201,7 +201,13 @@ void SequenceBatcher::PublishLocked() {
     ArmTimerLocked(expiry_ns);
   for (std::size_t i = 0; i < instances_.size(); ++i) {
     Instance& instance = *instances_[i];
-    if (!instance.busy && !table_.ready(i).empty()) instance.work.NotifyOne();
+    if (instance.busy) continue;
+    if (!table_.ready(i).empty()) {
+      instance.work.NotifyOne();
+    } else if (instance.claim != nullptr) {
+      // Its last request was cancelled while it stood in line: others must not wait for this one.
+      instance.claim->Withdraw();
+    }
   }
 }
 
