@@ -171,7 +171,7 @@ class EnsembleProperty : public ::testing::Test {
 };
 
 TEST_F(EnsembleProperty, EveryRequestIsAnsweredOnceWithWhatTheGraphSays) {
-  constexpr int kRounds = 400;
+  constexpr int kRounds = 250;
   constexpr int kRequests = 6;
   std::size_t succeeded = 0;
   std::size_t timed_out = 0;

@@ -123,7 +123,7 @@ def test_the_cached_example_answers_the_second_time_from_the_cache(repository: P
     with InferenceServer(repository, cache_config=[line]) as server:
         for _ in range(2):
             assert server.infer("cached", {"INPUT0": row})["OUTPUT0"].tolist() == row.tolist()
-        (stats,) = server.statistics("cached")["model_stats"]
+        (stats,) = json.loads(server.model_statistics("cached"))["model_stats"]
     assert (stats["execution_count"], stats["inference_stats"]["cache_hit"]["count"]) == (1, 1)
 
 
