@@ -234,8 +234,7 @@ void DynamicBatcher::DropCancelledHeadLocked(Dropped* dropped) {
 }
 
 void DynamicBatcher::DropAllLocked(Dropped* dropped) {
-  while (InferRequest* request = queue_.front())
-    dropped->stopped.push_back(queue_.Remove(request));
+  while (InferRequest* request = queue_.front()) dropped->stopped.push_back(queue_.Remove(request));
 }
 
 void DynamicBatcher::FillSlotLocked(std::size_t request_count, BatchSlot* slot) {
@@ -247,20 +246,17 @@ void DynamicBatcher::FillSlotLocked(std::size_t request_count, BatchSlot* slot) 
 }
 
 void DynamicBatcher::ArmTimerLocked(std::int64_t deadline_ns) {
-  if (armed_deadline_ns_ != 0 && armed_deadline_ns_ <= deadline_ns) return;
-  armed_deadline_ns_ = deadline_ns;
-  // A timer is never taken back: one that fires early or late only makes somebody look at the
-  // queue.
-  timer_.Schedule(deadline_ns, [weak = weak_from_this()] {
-    if (const auto batcher = weak.lock()) batcher->OnTimer();
+  if (!armed_.Add(deadline_ns)) return;
+  timer_.Schedule(deadline_ns, [weak = weak_from_this(), deadline_ns] {
+    if (const auto batcher = weak.lock()) batcher->OnTimer(deadline_ns);
   });
 }
 
-void DynamicBatcher::OnTimer() {
+void DynamicBatcher::OnTimer(std::int64_t deadline_ns) {
   Dropped dropped;
   {
     const MutexLock lock(mutex_);
-    armed_deadline_ns_ = 0;
+    armed_.Remove(deadline_ns);
     DrainRingLocked();
     queue_.Expire(clock_.NowNs(), &dropped.timed_out);
     if (queue_.next_deadline_ns() != 0) ArmTimerLocked(queue_.next_deadline_ns());

@@ -23,6 +23,7 @@
 #include "concurrency/worker_thread.h"
 #include "inference/model_spec.h"
 #include "inference/request.h"
+#include "scheduling/armed_deadlines.h"
 #include "scheduling/batch_policy.h"
 #include "scheduling/model_statistics.h"
 #include "scheduling/policy_queue.h"
@@ -103,7 +104,7 @@ class DynamicBatcher final : public Scheduler,
   void DropAllLocked(Dropped* dropped) REQUIRES(mutex_);
   void FillSlotLocked(std::size_t request_count, BatchSlot* slot) REQUIRES(mutex_);
   void ArmTimerLocked(std::int64_t deadline_ns) REQUIRES(mutex_);
-  void OnTimer();
+  void OnTimer(std::int64_t deadline_ns) EXCLUDES(mutex_);
   void Complete(Dropped* dropped);
   // Counts the request as waiting. False when its level is full.
   bool BeginWaiting(const InferRequest& request);
@@ -128,7 +129,7 @@ class DynamicBatcher final : public Scheduler,
   Mutex mutex_;
   PolicyQueue queue_;  // guarded by mutex_, but for what is thread safe
   std::vector<BatchSlot*> idle_slots_ GUARDED_BY(mutex_);
-  std::int64_t armed_deadline_ns_ GUARDED_BY(mutex_) = 0;  // 0 = no timer is armed
+  ArmedDeadlines armed_ GUARDED_BY(mutex_);
   std::uint32_t hold_until_queued_ GUARDED_BY(mutex_);
   std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 0;
 

@@ -169,19 +169,17 @@ std::vector<RequestPtr> EnsembleScheduler::TakeLateLocked() {
 void EnsembleScheduler::ArmTimerLocked() {
   const std::int64_t deadline_ns = queue_.next_deadline_ns();
   if (spec_->ensemble.max_inflight_requests == 0 || deadline_ns == 0) return;
-  if (armed_deadline_ns_ != 0 && armed_deadline_ns_ <= deadline_ns) return;
-  armed_deadline_ns_ = deadline_ns;
-  // Never taken back: one that fires early only makes somebody look at the queue.
-  timer_.Schedule(deadline_ns, [weak = weak_from_this()] {
-    if (const auto scheduler = weak.lock()) scheduler->OnTimer();
+  if (!armed_.Add(deadline_ns)) return;
+  timer_.Schedule(deadline_ns, [weak = weak_from_this(), deadline_ns] {
+    if (const auto scheduler = weak.lock()) scheduler->OnTimer(deadline_ns);
   });
 }
 
-void EnsembleScheduler::OnTimer() {
+void EnsembleScheduler::OnTimer(std::int64_t deadline_ns) {
   std::vector<RequestPtr> late;
   {
     const MutexLock lock(mutex_);
-    armed_deadline_ns_ = 0;
+    armed_.Remove(deadline_ns);
     late = TakeLateLocked();
     ArmTimerLocked();
   }

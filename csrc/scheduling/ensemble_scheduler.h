@@ -12,6 +12,7 @@
 #include "base/mutex.h"
 #include "concurrency/deadline_timer.h"
 #include "inference/model_spec.h"
+#include "scheduling/armed_deadlines.h"
 #include "scheduling/ensemble_graph.h"
 #include "scheduling/model_statistics.h"
 #include "scheduling/policy_queue.h"
@@ -73,7 +74,7 @@ class EnsembleScheduler final : public Scheduler,
   // Requests whose timeout has passed; to be failed after the mutex is released.
   std::vector<RequestPtr> TakeLateLocked() REQUIRES(mutex_);
   void ArmTimerLocked() REQUIRES(mutex_);
-  void OnTimer() EXCLUDES(mutex_);
+  void OnTimer(std::int64_t deadline_ns) EXCLUDES(mutex_);
 
   const std::shared_ptr<const ModelSpec> spec_;
   const EnsembleGraph graph_;
@@ -86,7 +87,7 @@ class EnsembleScheduler final : public Scheduler,
   Mutex mutex_;
   PolicyQueue queue_ GUARDED_BY(mutex_);
   std::uint64_t running_ GUARDED_BY(mutex_) = 0;
-  std::int64_t armed_deadline_ns_ GUARDED_BY(mutex_) = 0;  // 0 = no timer is armed
+  ArmedDeadlines armed_ GUARDED_BY(mutex_);
   bool starting_ GUARDED_BY(mutex_) = false;
   bool stopped_ GUARDED_BY(mutex_) = false;
 };

@@ -34,7 +34,8 @@ class EnsembleRateLimitTest : public ::testing::Test {
     spec->version = 1;
     const auto model = engine_->LoadModel(spec);
     ASSERT_TRUE(model.ok()) << model.status().message();
-    for (const LoadedModelPtr& old : engine_->Publish(spec->name, {*model})) engine_->Drain(old, -1);
+    for (const LoadedModelPtr& old : engine_->Publish(spec->name, {*model}))
+      engine_->Drain(old, -1);
   }
   // A puppet model X -> X whose instances each need the given resources.
   void PublishMember(const std::string& name, std::uint32_t slots, std::uint32_t licences,
@@ -89,9 +90,8 @@ class EnsembleRateLimitTest : public ::testing::Test {
     for (int i = 0; i < count; ++i) {
       const std::string& model =
           kModels[static_cast<std::size_t>(random.Below(std::ssize(kModels)))];
-      const RequestPtr request =
-          Submit(std::to_string(caller) + "." + std::to_string(i), model,
-                 random.Below(2) == 0 ? &lender : nullptr);
+      const RequestPtr request = Submit(std::to_string(caller) + "." + std::to_string(i), model,
+                                        random.Below(2) == 0 ? &lender : nullptr);
       if (random.Below(6) == 0) request->Cancel();
       if (random.Below(6) == 0 && earlier) earlier->Cancel();
       if (random.Below(3) == 0) lender.Run();

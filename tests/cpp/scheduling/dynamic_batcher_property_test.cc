@@ -93,7 +93,8 @@ class Reference {
     const bool may_grow = count == waiting_.size() && rows < max_batch_size_;
     const auto delay_ns = static_cast<std::int64_t>(spec_.max_queue_delay_us) * kUs;
     if (preferred != 0) count = preferred;
-    const bool waits = preferred == 0 && may_grow && rows < Largest() && now_ns < oldest_ns + delay_ns;
+    const bool waits =
+        preferred == 0 && may_grow && rows < Largest() && now_ns < oldest_ns + delay_ns;
     return waits ? std::vector<RequestPtr>() : TakeFirst(count);
   }
   const std::vector<Waiting>& waiting() const { return waiting_; }
@@ -192,8 +193,9 @@ class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
     }
     ASSERT_TRUE(Eventually([this] {
       return strings_->started() == batches_ && sink_->count() == expected_.size();
-    })) << strings_->started() << " of " << batches_ << " batches, " << sink_->count() << " of "
-        << expected_.size() << " answers";
+    })) << strings_->started()
+        << " of " << batches_ << " batches, " << sink_->count() << " of " << expected_.size()
+        << " answers";
     if (running_.empty()) return;
     std::vector<std::string> ids;
     for (const RequestPtr& request : running_) ids.push_back(request->id);
@@ -206,9 +208,9 @@ class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
   }
   void Send() {
     Advance(1);  // no two requests arrive at the same time
-    RequestPtr request = MakeRequest(std::to_string(sent_++), sink_, 0,
-                                     static_cast<int>(1 + random_.Below(3)),
-                                     static_cast<int>(random_.Below(6) == 0 ? 2 : 1));
+    RequestPtr request =
+        MakeRequest(std::to_string(sent_++), sink_, 0, static_cast<int>(1 + random_.Below(3)),
+                    static_cast<int>(random_.Below(6) == 0 ? 2 : 1));
     request->priority = static_cast<std::uint64_t>(random_.Below(5));
     if (random_.Below(3) == 0) request->timeout_us = static_cast<std::uint64_t>(random_.Below(400));
     if (!reference_->Add(request, clock_.NowNs()))
@@ -263,11 +265,10 @@ TEST_P(DynamicBatcherProperty, BehavesAsTheReference) {
     EXPECT_GT(seen[code], kSteps / 50U) << static_cast<int>(code);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Settings, DynamicBatcherProperty,
-    ::testing::Values(Setting{"Default", {}, 0}, Setting{"Delay", {}, 150},
-                      Setting{"PreferredSizes", {2, 5}, 100}),
-    [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Settings, DynamicBatcherProperty,
+                         ::testing::Values(Setting{"Default", {}, 0}, Setting{"Delay", {}, 150},
+                                           Setting{"PreferredSizes", {2, 5}, 100}),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
 }  // namespace fastserve

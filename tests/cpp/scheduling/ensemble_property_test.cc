@@ -86,8 +86,8 @@ class EnsembleProperty : public ::testing::Test {
     }
     spec_ = MakeEnsembleSpec({"in"}, outputs, steps);
     spec_->ensemble.max_inflight_requests = max_inflight;
-    auto scheduler =
-        EnsembleScheduler::Create({spec_, &clock_, &timer_, std::make_shared<ModelStatistics>(), &router_});
+    auto scheduler = EnsembleScheduler::Create(
+        {spec_, &clock_, &timer_, std::make_shared<ModelStatistics>(), &router_});
     ASSERT_TRUE(scheduler.ok()) << scheduler.status().message();
     scheduler_ = *scheduler;
   }
@@ -186,8 +186,7 @@ TEST_F(EnsembleProperty, EveryRequestIsAnsweredOnceWithWhatTheGraphSays) {
     int sent = 0;
     for (bool busy = true; busy || sent < kRequests;) {
       if (sent < kRequests && random.Below(3) == 0) {
-        const RequestPtr request =
-            Enqueue(sent++, random.Below(3) == 0 ? 1 + random.Below(50) : 0);
+        const RequestPtr request = Enqueue(sent++, random.Below(3) == 0 ? 1 + random.Below(50) : 0);
         if (random.Below(8) == 0) {
           request->Cancel();
           cancelled.insert(request->id);

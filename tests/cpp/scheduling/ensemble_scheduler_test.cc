@@ -517,7 +517,8 @@ TEST_F(EnsembleSchedulerTest, StatisticsAddUpTheStepsOfSuccessfulRequests) {
 
 TEST_F(EnsembleSchedulerTest, GraphErrorsAreErrorsOfTheLoad) {
   spec_ = MakeEnsembleSpec({"in"}, {"out"}, {"a:Nope=in>Y=out"});
-  const auto scheduler = EnsembleScheduler::Create({spec_, &clock_, &timer_, statistics_, &router_});
+  const auto scheduler =
+      EnsembleScheduler::Create({spec_, &clock_, &timer_, statistics_, &router_});
   EXPECT_NE(scheduler.status().message().find("step 1 (model 'a'): input_map names 'Nope'"),
             std::string::npos);
 }

@@ -47,8 +47,7 @@ Rows ChooseRows(const Setting& setting, ReferenceTable* table, std::int64_t now_
   for (const std::uint64_t id : table->Ready(0)) ready.push_back(table->Find(id));
   if (ready.empty()) return {};
   std::int64_t earliest = INT64_MAX;
-  for (const auto* sequence : ready)
-    earliest = std::min(earliest, sequence->queue.front().arrival);
+  for (const auto* sequence : ready) earliest = std::min(earliest, sequence->queue.front().arrival);
   const bool in_time = now_ns < earliest + static_cast<std::int64_t>(setting.delay_us) * kUs;
   Rows alike;
   for (const auto* sequence : ready) {
@@ -121,8 +120,9 @@ class SequenceBatcherProperty : public ::testing::TestWithParam<Setting> {
     if (running_.empty()) BeginBatch();
     ASSERT_TRUE(Eventually([this] {
       return strings_->started() == batches_ && sink_->count() == expected_.size();
-    })) << strings_->started() << " of " << batches_ << " batches, " << sink_->count() << " of "
-        << expected_.size() << " answers";
+    })) << strings_->started()
+        << " of " << batches_ << " batches, " << sink_->count() << " of " << expected_.size()
+        << " answers";
     ASSERT_EQ(batcher_->pending_requests(), reference_.waiting());
     if (running_.empty()) return;
     ASSERT_EQ(strings_->last_started(), running_);

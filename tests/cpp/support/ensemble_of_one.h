@@ -25,10 +25,9 @@ class EnsembleOfOne final : public Scheduler {
     spec->ensemble.enabled = true;
     spec->ensemble.max_inflight_requests = 1;
     spec->ensemble.steps.push_back({member_spec->name, -1, {{"X", "X"}}, {{"X", "Y"}}});
-    ensemble_ =
-        EnsembleScheduler::Create(
-            {spec, &SystemClock(), timer, std::make_shared<ModelStatistics>(), &router_})
-            .value();
+    ensemble_ = EnsembleScheduler::Create(
+                    {spec, &SystemClock(), timer, std::make_shared<ModelStatistics>(), &router_})
+                    .value();
   }
 
   void Enqueue(const RequestPtr& request, bool lend) override { ensemble_->Enqueue(request, lend); }

@@ -97,8 +97,9 @@ class ReferenceTable {
         sequence->turn = 0;
       }
     } else if (gone.start) {
-      const auto next = std::find_if(at, sequence->queue.end(),
-                                     [](const ReferenceRequest& follower) { return follower.start; });
+      const auto next =
+          std::find_if(at, sequence->queue.end(),
+                       [](const ReferenceRequest& follower) { return follower.start; });
       for (auto orphan = at; orphan != next; ++orphan) orphans.push_back(orphan->request);
       if (next == sequence->queue.end()) sequence->cut = true;
       sequence->queue.erase(at, next);
