@@ -303,8 +303,12 @@ def test_max_inflight_requests_lets_the_others_wait(grpc):
 def test_a_timeout_counts_while_a_request_waits_for_room(grpc):
     done = threading.Event()
     grpc.async_infer("limited", wide(grpcclient), lambda result, error: done.set())
-    with pytest.raises(InferenceServerException, match="Request timeout expired"):
-        while not done.is_set():  # until one comes behind it
+
+    def until_one_comes_behind_it() -> None:
+        while not done.is_set():
             grpc.infer("limited", wide(grpcclient), timeout=1000)
+
+    with pytest.raises(InferenceServerException, match="Request timeout expired"):
+        until_one_comes_behind_it()
     assert not done.is_set(), "it did not wait for the one before it"
     assert done.wait(10)
