@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fastserve import InferenceServer
+from fastserve.config.normalize import normalize_config
+from fastserve.config.parse import parse_config
+from fastserve.config.validate import refuse_unoffered, validate_config
 
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = runpy.run_path(str(ROOT / "tools/demo.py"))
@@ -93,6 +96,30 @@ def test_grpc_program_of_the_page_works(ports: Callable[[str], str]) -> None:
 def test_sequence_program_of_the_page_works(ports: Callable[[str], str]) -> None:
     (program,) = python_blocks("docs/sequence_batching.md")
     assert run_program(ports(program)).split() == ["[[1.]]", "[[11.]]", "[[111.]]"]
+
+
+@pytest.mark.parametrize(
+    ("page", "count"),
+    [("sequence_batching", 2), ("dynamic_batching", 1), ("rate_limiter", 1), ("response_cache", 1)],
+)
+def test_configurations_of_the_pages_are_valid(page: str, count: int) -> None:
+    """What a page leaves out is added: it shows the fields that it is about."""
+    text = (ROOT / f"docs/{page}.md").read_text()
+    blocks = [
+        block for kind, block in re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL) if not kind
+    ]
+    configurations = [block for block in blocks if re.match(r"[a-z_]+(: \d+\n| \[? ?\{)", block)]
+    assert len(configurations) == count
+    for block in configurations:
+        head = 'name: "m"\nbackend: "identity"\n'
+        if not block.startswith("input"):
+            head += 'input [ { name: "X" data_type: TYPE_FP32 dims: [ 1 ] } ]\n'
+            head += 'output [ { name: "Y" data_type: TYPE_FP32 dims: [ 1 ] } ]\n'
+            head += "" if block.startswith("max_batch_size") else "max_batch_size: 8\n"
+        config = parse_config(head + block, page)
+        normalize_config(config)
+        validate_config(config)
+        refuse_unoffered(config)
 
 
 def test_rate_limiter_program_of_the_page_waits_for_the_licences(
