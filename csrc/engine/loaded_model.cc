@@ -57,6 +57,7 @@ Status LoadedModel::StartEnsemble(const Environment& environment) {
   EnsembleScheduler::Options options;
   options.spec = spec_;
   options.clock = environment.clock;
+  options.timer = environment.timer;
   options.statistics = statistics_;
   options.router = environment.router;
   FASTSERVE_ASSIGN_OR_RETURN(scheduler_, EnsembleScheduler::Create(std::move(options)));

@@ -70,15 +70,7 @@ void DynamicBatcher::Stop() {
   stopping_.store(true, std::memory_order_seq_cst);
   work_.NotifyAll();
   for (WorkerThread& worker : workers_) worker.JoinOrLetGo();
-  Dropped dropped;
-  {
-    const MutexLock lock(mutex_);
-    DrainRingLocked();
-    while (InferRequest* request = queue_.front())
-      dropped.stopped.push_back(queue_.Remove(request));
-    WithdrawClaimsLocked();
-  }
-  Complete(&dropped);
+  (void)TryForm();
 }
 
 void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
@@ -87,10 +79,23 @@ void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
     return;
   }
   request->timestamps.queue_start = clock_.NowNs();
-  // One that is cancelled already is dropped when it is reached.
-  request->SetCancelHook(shared_from_this());
+  Dropped dropped;
+  if (!request->SetCancelHook(shared_from_this())) {
+    dropped.cancelled.push_back(request);
+    return Complete(&dropped);
+  }
   Append(request);
   if (!lend) work_.NotifyOne();
+  // Cancelled before it was queued: OnCancel did not find it.
+  if (request->cancelled()) OnCancel(request);
+  // Stop may have emptied the queue before this request came to it. Without a notification, which
+  // is a fence, the lender's RunLent or WakeWorker sees to it.
+  if (stopping_.load(std::memory_order_seq_cst)) (void)TryForm();
+}
+
+void DynamicBatcher::WakeWorker() {
+  work_.NotifyOne();
+  if (stopping_.load(std::memory_order_seq_cst)) (void)TryForm();
 }
 
 bool DynamicBatcher::BeginWaiting(const InferRequest& request) {
@@ -137,7 +142,7 @@ bool DynamicBatcher::RunLent() {
     slot->Run(/*lent=*/true);
     ran = true;
   }
-  if (pending_requests() != 0) work_.NotifyOne();
+  if (pending_requests() != 0) WakeWorker();
   return ran;
 }
 
@@ -188,11 +193,12 @@ BatchSlot* DynamicBatcher::TryFormLocked(Dropped* dropped) {
   const std::int64_t now_ns = clock_.NowNs();
   queue_.Expire(now_ns, &dropped->timed_out);
   DropCancelledHeadLocked(dropped);
-  if (queue_.next_deadline_ns() != 0) ArmTimerLocked(queue_.next_deadline_ns());
-  if (queue_.empty() || stopping_.load(std::memory_order_relaxed)) {
+  if (stopping_.load(std::memory_order_relaxed)) DropAllLocked(dropped);
+  if (queue_.empty()) {
     WithdrawClaimsLocked();
     return nullptr;
   }
+  if (queue_.next_deadline_ns() != 0) ArmTimerLocked(queue_.next_deadline_ns());
   if (idle_slots_.empty()) return nullptr;
   if (hold_until_queued_ != 0) {
     if (pending_requests() < hold_until_queued_) return nullptr;
@@ -238,6 +244,10 @@ void DynamicBatcher::DropCancelledHeadLocked(Dropped* dropped) {
   }
 }
 
+void DynamicBatcher::DropAllLocked(Dropped* dropped) {
+  while (InferRequest* request = queue_.front()) dropped->stopped.push_back(queue_.Remove(request));
+}
+
 void DynamicBatcher::FillSlotLocked(std::size_t request_count, BatchSlot* slot) {
   for (std::size_t i = 0; i < request_count; ++i) {
     slot->requests().push_back(queue_.Remove(queue_.front()));
@@ -247,20 +257,17 @@ void DynamicBatcher::FillSlotLocked(std::size_t request_count, BatchSlot* slot) 
 }
 
 void DynamicBatcher::ArmTimerLocked(std::int64_t deadline_ns) {
-  if (armed_deadline_ns_ != 0 && armed_deadline_ns_ <= deadline_ns) return;
-  armed_deadline_ns_ = deadline_ns;
-  // A timer is never taken back: one that fires early or late only makes somebody look at the
-  // queue.
-  timer_.Schedule(deadline_ns, [weak = weak_from_this()] {
-    if (const auto batcher = weak.lock()) batcher->OnTimer();
+  if (!armed_.Add(deadline_ns)) return;
+  timer_.Schedule(deadline_ns, [weak = weak_from_this(), deadline_ns] {
+    if (const auto batcher = weak.lock()) batcher->OnTimer(deadline_ns);
   });
 }
 
-void DynamicBatcher::OnTimer() {
+void DynamicBatcher::OnTimer(std::int64_t deadline_ns) {
   Dropped dropped;
   {
     const MutexLock lock(mutex_);
-    armed_deadline_ns_ = 0;
+    armed_.Remove(deadline_ns);
     DrainRingLocked();
     queue_.Expire(clock_.NowNs(), &dropped.timed_out);
     if (queue_.next_deadline_ns() != 0) ArmTimerLocked(queue_.next_deadline_ns());
@@ -291,11 +298,14 @@ void DynamicBatcher::OnCancel(const RequestPtr& request) {
   {
     const MutexLock lock(mutex_);
     DrainRingLocked();
-    if (RequestPtr taken = queue_.Remove(request.get()))
-      dropped.cancelled.push_back(std::move(taken));
+    RequestPtr taken = queue_.Remove(request.get());
+    if (taken == nullptr) return;
+    dropped.cancelled.push_back(std::move(taken));
     if (queue_.empty()) WithdrawClaimsLocked();
   }
   Complete(&dropped);
+  // Without it the others may make a batch that runs now.
+  work_.NotifyOne();
 }
 
 void DynamicBatcher::ReleaseSlot(BatchSlot* slot, bool lent) {

@@ -23,6 +23,7 @@
 #include "concurrency/worker_thread.h"
 #include "inference/model_spec.h"
 #include "inference/request.h"
+#include "scheduling/armed_deadlines.h"
 #include "scheduling/batch_policy.h"
 #include "scheduling/model_statistics.h"
 #include "scheduling/policy_queue.h"
@@ -66,7 +67,7 @@ class DynamicBatcher final : public Scheduler,
   void Enqueue(const RequestPtr& request, bool lend) override;
   bool lendable() const override;
   bool RunLent() override;
-  void WakeWorker() override { work_.NotifyOne(); }
+  void WakeWorker() override;
   void Stop() override;
 
   void OnCancel(const RequestPtr& request) override;
@@ -93,7 +94,7 @@ class DynamicBatcher final : public Scheduler,
   // Waits in the forming role. Null: stopping.
   BatchSlot* AwaitBatch();
   // A filled slot, or null when there is nothing to run now (then a timer is armed if waiting is
-  // what helps).
+  // what helps). After the end it fails what waits.
   BatchSlot* TryForm();
   BatchSlot* TryFormLocked(Dropped* dropped) REQUIRES(mutex_);
   // One whose host policy this thread follows already, if there is. Null when none is idle and may
@@ -105,9 +106,10 @@ class DynamicBatcher final : public Scheduler,
   void Append(RequestPtr request) EXCLUDES(mutex_);
   void DrainRingLocked() REQUIRES(mutex_);
   void DropCancelledHeadLocked(Dropped* dropped) REQUIRES(mutex_);
+  void DropAllLocked(Dropped* dropped) REQUIRES(mutex_);
   void FillSlotLocked(std::size_t request_count, BatchSlot* slot) REQUIRES(mutex_);
   void ArmTimerLocked(std::int64_t deadline_ns) REQUIRES(mutex_);
-  void OnTimer();
+  void OnTimer(std::int64_t deadline_ns) EXCLUDES(mutex_);
   void Complete(Dropped* dropped);
   // Counts the request as waiting. False when its level is full.
   bool BeginWaiting(const InferRequest& request);
@@ -133,7 +135,7 @@ class DynamicBatcher final : public Scheduler,
   Mutex mutex_;
   PolicyQueue queue_;  // guarded by mutex_, but for what is thread safe
   std::vector<BatchSlot*> idle_slots_ GUARDED_BY(mutex_);
-  std::int64_t armed_deadline_ns_ GUARDED_BY(mutex_) = 0;  // 0 = no timer is armed
+  ArmedDeadlines armed_ GUARDED_BY(mutex_);
   std::uint32_t hold_until_queued_ GUARDED_BY(mutex_);
   std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 0;
 

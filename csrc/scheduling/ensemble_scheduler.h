@@ -6,10 +6,13 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "concurrency/deadline_timer.h"
 #include "inference/model_spec.h"
+#include "scheduling/armed_deadlines.h"
 #include "scheduling/ensemble_graph.h"
 #include "scheduling/model_statistics.h"
 #include "scheduling/policy_queue.h"
@@ -29,6 +32,7 @@ class EnsembleScheduler final : public Scheduler,
   struct Options {
     std::shared_ptr<const ModelSpec> spec;
     const Clock* clock = nullptr;
+    DeadlineTimer* timer = nullptr;
     std::shared_ptr<ModelStatistics> statistics;
     const RequestRouter* router = nullptr;
   };
@@ -37,7 +41,8 @@ class EnsembleScheduler final : public Scheduler,
   // the step.
   static Result<std::shared_ptr<EnsembleScheduler>> Create(Options options);
 
-  // Fails a request of an ensemble that is a step of itself, however indirectly.
+  // Fails a request of an ensemble that is a step of itself, however indirectly. One with a timeout
+  // waits for room no longer than that.
   void Enqueue(const RequestPtr& request, bool lend) override;
   // Starting a request only submits others: always cheap.
   bool lendable() const override { return true; }
@@ -66,10 +71,15 @@ class EnsembleScheduler final : public Scheduler,
   // ends inside its own start does not recurse, and requests start in order.
   void StartWaiting() EXCLUDES(mutex_);
   RequestPtr TakeNextLocked() REQUIRES(mutex_);
+  // Requests whose timeout has passed; to be failed after the mutex is released.
+  std::vector<RequestPtr> TakeLateLocked() REQUIRES(mutex_);
+  void ArmTimerLocked() REQUIRES(mutex_);
+  void OnTimer(std::int64_t deadline_ns) EXCLUDES(mutex_);
 
   const std::shared_ptr<const ModelSpec> spec_;
   const EnsembleGraph graph_;
   const Clock& clock_;
+  DeadlineTimer& timer_;
   const std::shared_ptr<ModelStatistics> statistics_;
   const RequestRouter& router_;
 
@@ -77,6 +87,7 @@ class EnsembleScheduler final : public Scheduler,
   Mutex mutex_;
   PolicyQueue queue_ GUARDED_BY(mutex_);
   std::uint64_t running_ GUARDED_BY(mutex_) = 0;
+  ArmedDeadlines armed_ GUARDED_BY(mutex_);
   bool starting_ GUARDED_BY(mutex_) = false;
   bool stopped_ GUARDED_BY(mutex_) = false;
 };

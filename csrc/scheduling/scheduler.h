@@ -22,9 +22,9 @@ class Scheduler {
   virtual bool RunLent() { return false; }
   // Leaves what was enqueued with `lend` to the scheduler's own threads.
   virtual void WakeWorker() {}
-  // Ends the scheduler's threads after what they run now, and fails what still waits as
-  // Unavailable. Idempotent. Blocks, except for a thread of its own that it is called from (by the
-  // response that dropped the last reference to the model).
+  // Ends the scheduler's threads after what they run now, and fails what still waits, and what is
+  // enqueued from now on, as Unavailable. Idempotent. Blocks, except for a thread of its own that
+  // it is called from (by the response that dropped the last reference to the model).
   virtual void Stop() = 0;
 
   // Requests that wait to be executed.

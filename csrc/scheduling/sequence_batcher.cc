@@ -207,24 +207,22 @@ void SequenceBatcher::PublishLocked() {
     if (!table_.ready(i).empty()) {
       instance.work.NotifyOne();
     } else if (instance.claim != nullptr) {
-      // Its last request may have been cancelled while it waited for the resources.
+      // Its last request was cancelled while it stood in line: others must not wait for this one.
       instance.claim->Withdraw();
     }
   }
 }
 
 void SequenceBatcher::ArmTimerLocked(std::int64_t deadline_ns) {
-  if (stopping_ || (armed_deadline_ns_ != 0 && armed_deadline_ns_ <= deadline_ns)) return;
-  armed_deadline_ns_ = deadline_ns;
-  // A timer is never taken back: one that fires early only makes somebody look at the table.
-  timer_.Schedule(deadline_ns, [weak = weak_from_this()] {
-    if (const auto batcher = weak.lock()) batcher->OnTimer();
+  if (stopping_ || !armed_.Add(deadline_ns)) return;
+  timer_.Schedule(deadline_ns, [weak = weak_from_this(), deadline_ns] {
+    if (const auto batcher = weak.lock()) batcher->OnTimer(deadline_ns);
   });
 }
 
-void SequenceBatcher::OnTimer() {
+void SequenceBatcher::OnTimer(std::int64_t deadline_ns) {
   const MutexLock lock(mutex_);
-  armed_deadline_ns_ = 0;
+  armed_.Remove(deadline_ns);
   if (stopping_) return;
   table_.Expire(clock_.NowNs());
   PublishLocked();
@@ -232,7 +230,7 @@ void SequenceBatcher::OnTimer() {
 
 void SequenceBatcher::OnReserved() {
   timer_.Schedule(clock_.NowNs(), [weak = weak_from_this()] {
-    if (const auto batcher = weak.lock()) batcher->OnTimer();
+    if (const auto batcher = weak.lock()) batcher->OnTimer(/*deadline_ns=*/0);  // of none
   });
 }
 

@@ -19,6 +19,7 @@
 #include "concurrency/worker_thread.h"
 #include "inference/model_spec.h"
 #include "inference/request.h"
+#include "scheduling/armed_deadlines.h"
 #include "scheduling/model_statistics.h"
 #include "scheduling/rate_limiter.h"
 #include "scheduling/scheduler.h"
@@ -103,7 +104,7 @@ class SequenceBatcher final : public Scheduler,
   // After every change of the table: the counter, the timer, and the threads that have work now.
   void PublishLocked() REQUIRES(mutex_);
   void ArmTimerLocked(std::int64_t deadline_ns) REQUIRES(mutex_);
-  void OnTimer() EXCLUDES(mutex_);
+  void OnTimer(std::int64_t deadline_ns) EXCLUDES(mutex_);
   // The rate limiter has reserved what an instance waits for. Takes no lock of ours: the limiter
   // holds its own.
   void OnReserved();
@@ -121,7 +122,7 @@ class SequenceBatcher final : public Scheduler,
   Mutex mutex_;
   SequenceTable table_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
-  std::int64_t armed_deadline_ns_ GUARDED_BY(mutex_) = 0;  // 0 = no timer is armed
+  ArmedDeadlines armed_ GUARDED_BY(mutex_);
   std::uint64_t last_chosen_id_ GUARDED_BY(mutex_) = 0;
   std::uint32_t hold_until_queued_ GUARDED_BY(mutex_);
   std::uint32_t hold_until_backlog_ GUARDED_BY(mutex_);

@@ -148,6 +148,17 @@ TEST_F(DynamicBatcherTest, WaitsForTheQueueDelayAndNoLonger) {
   EXPECT_EQ(strings_->seen()[0].batch_size, 2);
 }
 
+TEST_F(DynamicBatcherTest, CancellingWhatStoodBetweenTwoEndsTheDelay) {
+  spec_->dynamic_batching.preferred_batch_sizes = {2};
+  spec_->dynamic_batching.max_queue_delay_us = 100;
+  Start();
+  Enqueue("a");
+  const RequestPtr wide = Enqueue("wide", 0, 3);
+  Enqueue("b");
+  wide->Cancel();
+  EXPECT_EQ(sink_->Await(3)[1].response.status.code(), StatusCode::kOk) << "no time has passed";
+}
+
 TEST_F(DynamicBatcherTest, FullBatchEndsTheDelay) {
   spec_->dynamic_batching.max_queue_delay_us = 1'000'000;
   Start();

@@ -3,15 +3,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "scheduling/ensemble_scheduler.h"
 #include "support/fake_clock.h"
+#include "support/manual_backend.h"
 #include "support/random.h"
 #include "support/scripted_members.h"
 
@@ -59,6 +63,9 @@ RandomGraph MakeRandomGraph(RepeatableRandom& random) {
 
 class EnsembleProperty : public ::testing::Test {
  protected:
+  EnsembleProperty() {
+    clock_.AddListener([this] { timer_.Poke(); });
+  }
   void Build(const RandomGraph& graph, std::uint32_t max_inflight) {
     std::vector<std::string> outputs;
     for (const int step : graph.outputs) outputs.push_back(TensorName(step));
@@ -79,18 +86,42 @@ class EnsembleProperty : public ::testing::Test {
     }
     spec_ = MakeEnsembleSpec({"in"}, outputs, steps);
     spec_->ensemble.max_inflight_requests = max_inflight;
-    auto scheduler =
-        EnsembleScheduler::Create({spec_, &clock_, std::make_shared<ModelStatistics>(), &router_});
+    auto scheduler = EnsembleScheduler::Create(
+        {spec_, &clock_, &timer_, std::make_shared<ModelStatistics>(), &router_});
     ASSERT_TRUE(scheduler.ok()) << scheduler.status().message();
     scheduler_ = *scheduler;
   }
-  RequestPtr Enqueue(int number) {
+  RequestPtr Enqueue(int number, std::int64_t timeout_us) {
     RequestPtr request =
         MakeRequest(std::to_string(number), sink_, static_cast<float>(number), 1, 1);
     request->spec = spec_;
     request->inputs[0].name = "in";
+    request->timeout_us = static_cast<std::uint64_t>(timeout_us);
+    waiting_.push_back(
+        {request->id, timeout_us == 0 ? INT64_MAX : clock_.NowNs() + timeout_us * 1000});
     scheduler_->Enqueue(request, false);
     return request;
+  }
+  // The reference of the waiting for room: in order of arrival, no longer than the timeout.
+  void CheckWaiting() {
+    std::set<std::string> answered;
+    for (const auto& answer : sink_->Await(0)) answered.insert(answer.id);
+    const std::size_t limit = spec_->ensemble.max_inflight_requests;
+    const auto gone = [&](const auto& waiting) {
+      if (limit != 0 && waiting.second <= clock_.NowNs()) late_.insert(waiting.first);
+      return answered.contains(waiting.first) || late_.contains(waiting.first);
+    };
+    std::erase_if(on_their_way_, [&](const std::string& id) { return answered.contains(id); });
+    std::erase_if(waiting_, gone);
+    while (!waiting_.empty() && (limit == 0 || on_their_way_.size() < limit)) {
+      on_their_way_.insert(waiting_.front().first);
+      waiting_.pop_front();
+    }
+    EXPECT_EQ(scheduler_->pending_requests(), waiting_.size());
+  }
+  void Advance(std::int64_t ns) {
+    clock_.Advance(ns);
+    AwaitDueCallbacks(clock_, &timer_);
   }
   // Answers one waiting step request of a random member; false when none waits.
   bool AnswerOne(const RandomGraph& graph, RepeatableRandom& random) {
@@ -128,48 +159,63 @@ class EnsembleProperty : public ::testing::Test {
   }
 
   FakeClock clock_;
+  DeadlineTimer timer_{clock_};
   ScriptedRouter router_;
   std::shared_ptr<RecordingSink> sink_ = std::make_shared<RecordingSink>();
   std::shared_ptr<ModelSpec> spec_;
   std::vector<ScriptedMember*> members_;
   std::shared_ptr<EnsembleScheduler> scheduler_;
+  std::deque<std::pair<std::string, std::int64_t>> waiting_;  // with their deadlines
+  std::set<std::string> on_their_way_;
+  std::set<std::string> late_;
 };
 
 TEST_F(EnsembleProperty, EveryRequestIsAnsweredOnceWithWhatTheGraphSays) {
-  constexpr int kRounds = 400;
+  constexpr int kRounds = 250;
   constexpr int kRequests = 6;
   std::size_t succeeded = 0;
+  std::size_t timed_out = 0;
   for (int round = 0; round < kRounds; ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
     RepeatableRandom random(static_cast<std::uint64_t>(round));
     const RandomGraph graph = MakeRandomGraph(random);
     sink_ = std::make_shared<RecordingSink>();
+    late_.clear();
     Build(graph, static_cast<std::uint32_t>(random.Below(4)));
     std::set<std::string> cancelled;
     int sent = 0;
     for (bool busy = true; busy || sent < kRequests;) {
       if (sent < kRequests && random.Below(3) == 0) {
-        const RequestPtr request = Enqueue(sent++);
+        const RequestPtr request = Enqueue(sent++, random.Below(3) == 0 ? 1 + random.Below(50) : 0);
         if (random.Below(8) == 0) {
           request->Cancel();
           cancelled.insert(request->id);
         }
       }
+      CheckWaiting();
+      if (random.Below(4) == 0) Advance(random.Below(20'000));
+      CheckWaiting();
       busy = AnswerOne(graph, random);
+      CheckWaiting();
     }
     const auto all = sink_->Await(0);
     ASSERT_EQ(all.size(), std::size_t{kRequests}) << "each request once";
     for (const auto& answer : all) {
+      EXPECT_EQ(answer.response.status.message() == "Request timeout expired",
+                late_.contains(answer.id));
       if (answer.response.status.ok()) {
         CheckAnswer(graph, answer);
         ++succeeded;
       } else {
-        EXPECT_TRUE(cancelled.contains(answer.id) || !graph.failing.empty())
+        EXPECT_TRUE(cancelled.contains(answer.id) || late_.contains(answer.id) ||
+                    !graph.failing.empty())
             << answer.response.status.message();
       }
     }
     EXPECT_EQ(scheduler_->pending_requests(), 0U);
+    timed_out += late_.size();
   }
+  EXPECT_GT(timed_out, 10U);
   EXPECT_GT(succeeded, static_cast<std::size_t>(kRounds)) << "most rounds have successes";
 }
 

@@ -19,6 +19,7 @@ using Floats = std::vector<float>;
 class EnsembleSchedulerTest : public ::testing::Test {
  protected:
   EnsembleSchedulerTest() {
+    clock_.AddListener([this] { timer_.Poke(); });
     for (const char* name : {"a", "b", "c", "d"}) {
       specs_[name] = MakeMemberSpec(name, {"X"}, {"Y"});
       router_.Add(specs_[name]);
@@ -42,7 +43,7 @@ class EnsembleSchedulerTest : public ::testing::Test {
     Restart();
   }
   void Restart() {
-    auto scheduler = EnsembleScheduler::Create({spec_, &clock_, statistics_, &router_});
+    auto scheduler = EnsembleScheduler::Create({spec_, &clock_, &timer_, statistics_, &router_});
     ASSERT_TRUE(scheduler.ok()) << scheduler.status().message();
     scheduler_ = *scheduler;
   }
@@ -71,6 +72,7 @@ class EnsembleSchedulerTest : public ::testing::Test {
   }
 
   FakeClock clock_;
+  DeadlineTimer timer_{clock_};
   ScriptedRouter router_;
   std::map<std::string, std::shared_ptr<ModelSpec>> specs_;
   std::shared_ptr<ModelStatistics> statistics_ = std::make_shared<ModelStatistics>();
@@ -305,6 +307,42 @@ TEST_F(EnsembleSchedulerTest, RequestThatWaitsForRoomIsCancelledAtOnce) {
   EXPECT_EQ(member("a").submitted(), 1U);
 }
 
+TEST_F(EnsembleSchedulerTest, TimeoutCountsWhileARequestWaitsForRoom) {
+  max_inflight_ = 1;
+  Start({"a:X=in>Y=out"});
+  Enqueue("running");
+  for (const char* id : {"first", "patient", "second"}) {
+    const RequestPtr request = Make(id);
+    request->timeout_us = id[0] == 'f' ? 100 : id[0] == 's' ? 200 : 0;
+    scheduler_->Enqueue(request, /*lend=*/false);
+  }
+  clock_.Advance(100'000);
+  EXPECT_EQ(sink_->Await(1)[0].id, "first");
+  EXPECT_EQ(Outcome(0).code(), StatusCode::kUnavailable);
+  EXPECT_EQ(Outcome(0).message(), "Request timeout expired");
+  clock_.Advance(100'000);
+  EXPECT_EQ(sink_->Await(2)[1].id, "second") << "the timer looks ahead to the next one";
+  EXPECT_EQ(scheduler_->pending_requests(), 1U);
+  Answer("a", 0);
+  Answer("a", 0);
+  EXPECT_TRUE(Outcome(3).ok()) << "without a timeout a request waits for as long as it takes";
+}
+
+TEST_F(EnsembleSchedulerTest, RequestWhoseTimeIsUpDoesNotStartWhenThereIsRoom) {
+  max_inflight_ = 1;
+  Start({"a:X=in>Y=out"});
+  Enqueue("running");
+  const RequestPtr late = Make("late");
+  late->timeout_us = 100;
+  scheduler_->Enqueue(late, /*lend=*/true);
+  clock_.Advance(100'000);
+  Answer("a", 0);
+  sink_->Await(2);
+  EXPECT_TRUE(late->failed);
+  EXPECT_EQ(late->failure_reason, FailureReason::kRejected);
+  EXPECT_EQ(member("a").submitted(), 1U);
+}
+
 TEST_F(EnsembleSchedulerTest, StopFailsWhatWaitsAndLetsTheRestFinish) {
   max_inflight_ = 1;
   Start({"a:X=in>Y=out"});
@@ -479,7 +517,8 @@ TEST_F(EnsembleSchedulerTest, StatisticsAddUpTheStepsOfSuccessfulRequests) {
 
 TEST_F(EnsembleSchedulerTest, GraphErrorsAreErrorsOfTheLoad) {
   spec_ = MakeEnsembleSpec({"in"}, {"out"}, {"a:Nope=in>Y=out"});
-  const auto scheduler = EnsembleScheduler::Create({spec_, &clock_, statistics_, &router_});
+  const auto scheduler =
+      EnsembleScheduler::Create({spec_, &clock_, &timer_, statistics_, &router_});
   EXPECT_NE(scheduler.status().message().find("step 1 (model 'a'): input_map names 'Nope'"),
             std::string::npos);
 }

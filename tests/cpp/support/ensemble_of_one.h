@@ -14,9 +14,9 @@ namespace fastserve {
 // Takes MakeRequest's requests, one at a time, so that the others wait in the ensemble.
 class EnsembleOfOne final : public Scheduler {
  public:
-  // `member` serves `member_spec`, MakeSpec's X -> X. `clock` outlives this.
+  // `member` serves `member_spec`, MakeSpec's X -> X. `timer` outlives this.
   EnsembleOfOne(const std::shared_ptr<const ModelSpec>& member_spec,
-                std::shared_ptr<Scheduler> member, const Clock* clock)
+                std::shared_ptr<Scheduler> member, DeadlineTimer* timer)
       : router_(member_spec, std::move(member)) {
     auto spec = std::make_shared<ModelSpec>(*MakeSpec("", member_spec->max_batch_size));
     spec->name = "e";
@@ -25,9 +25,9 @@ class EnsembleOfOne final : public Scheduler {
     spec->ensemble.enabled = true;
     spec->ensemble.max_inflight_requests = 1;
     spec->ensemble.steps.push_back({member_spec->name, -1, {{"X", "X"}}, {{"X", "Y"}}});
-    ensemble_ =
-        EnsembleScheduler::Create({spec, clock, std::make_shared<ModelStatistics>(), &router_})
-            .value();
+    ensemble_ = EnsembleScheduler::Create(
+                    {spec, &SystemClock(), timer, std::make_shared<ModelStatistics>(), &router_})
+                    .value();
   }
 
   void Enqueue(const RequestPtr& request, bool lend) override { ensemble_->Enqueue(request, lend); }

@@ -298,3 +298,17 @@ def test_max_inflight_requests_lets_the_others_wait(grpc):
     assert answered == [None] * 3
     assert executions(grpc, "limited") - before == 3
     assert time.monotonic() - started >= 1.2, "one after the other, 400 ms each"
+
+
+def test_a_timeout_counts_while_a_request_waits_for_room(grpc):
+    done = threading.Event()
+    grpc.async_infer("limited", wide(grpcclient), lambda *_: done.set())
+
+    def until_one_comes_behind_it() -> None:
+        while not done.is_set():
+            grpc.infer("limited", wide(grpcclient), timeout=1000)
+
+    with pytest.raises(InferenceServerException, match="Request timeout expired"):
+        until_one_comes_behind_it()
+    assert not done.is_set(), "it did not wait for the one before it"
+    assert done.wait(10)

@@ -1,8 +1,11 @@
 """Sequence models through the official clients: controls, state, slots, errors."""
 
 import itertools
+import json
 import os
 import queue
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +132,37 @@ def test_controls_arrive_in_every_data_type(protocol: tuple, model: str) -> None
     answer = results[0].as_numpy("ID")
     assert answer.dtype == _NUMPY[correlation_id]
     assert answer.item() == (f"s{number}".encode() if correlation_id == "string" else number)
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1])
+def test_large_ids_arrive_to_the_last_bit(protocol: tuple, number: int) -> None:
+    for model in ("controls_int32_uint64", "controls_fp32_int64"):
+        result = Sequence(protocol, model, number).send(1, start=True, end=True)
+        assert int(result.as_numpy("ID").item()) == number
+
+
+def test_ids_use_all_of_64_bits(http: httpclient.InferenceServerClient) -> None:
+    """Over HTTP: tritonclient's gRPC puts ids into a signed field."""
+    sequence = Sequence((httpclient, http), "controls_int32_uint64", 2**64 - 1)
+    assert int(sequence.send(1, start=True).as_numpy("ID").item()) == 2**64 - 1
+    assert int(sequence.send(1, end=True).as_numpy("ENDED").item()) == 1
+
+
+@pytest.mark.parametrize("sequence_id", [True, 1.5, -1, 2**64, [1], {"id": 1}, None])
+def test_an_id_that_is_neither_number_nor_text_is_refused(
+    server: ServerProcess, sequence_id: Any
+) -> None:
+    body = {
+        "inputs": [{"name": "INPUT", "datatype": "FP32", "shape": [1, 1], "data": [1]}],
+        "parameters": {"sequence_id": sequence_id, "sequence_start": True, "sequence_end": True},
+    }
+    url = f"http://{server.url('http')}/v2/models/accumulator/infer"
+    request = urllib.request.Request(url, json.dumps(body).encode(), method="POST")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    with refused.value as answer:
+        assert answer.code == 400
+        assert json.load(answer)["error"]
 
 
 def test_controls_and_states_are_not_shown_to_clients(

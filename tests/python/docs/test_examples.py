@@ -7,10 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fastserve import InferenceServer
+from fastserve.config.normalize import normalize_config
+from fastserve.config.parse import parse_config
+from fastserve.config.validate import refuse_unoffered, validate_config
 
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = runpy.run_path(str(ROOT / "tools/demo.py"))
@@ -108,11 +112,60 @@ def test_sequence_program_of_the_page_works(ports: Callable[[str], str]) -> None
     assert run_program(ports(program)).split() == ["[[1.]]", "[[11.]]", "[[111.]]"]
 
 
+@pytest.mark.parametrize(
+    ("page", "count"),
+    [("sequence_batching", 2), ("dynamic_batching", 1), ("rate_limiter", 1), ("response_cache", 1)],
+)
+def test_configurations_of_the_pages_are_valid(page: str, count: int) -> None:
+    """What a page leaves out is added: it shows the fields that it is about."""
+    text = (ROOT / f"docs/{page}.md").read_text()
+    blocks = [
+        block for kind, block in re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL) if not kind
+    ]
+    configurations = [block for block in blocks if re.match(r"[a-z_]+(: \d+\n| \[? ?\{)", block)]
+    assert len(configurations) == count
+    for block in configurations:
+        head = 'name: "m"\nbackend: "identity"\n'
+        if not block.startswith("input"):
+            head += 'input [ { name: "X" data_type: TYPE_FP32 dims: [ 1 ] } ]\n'
+            head += 'output [ { name: "Y" data_type: TYPE_FP32 dims: [ 1 ] } ]\n'
+            head += "" if block.startswith("max_batch_size") else "max_batch_size: 8\n"
+        config = parse_config(head + block, page)
+        normalize_config(config)
+        validate_config(config)
+        refuse_unoffered(config)
+
+
+def test_rate_limiter_program_of_the_page_waits_for_the_licences(
+    repository: Path, start_server: Callable[..., Any]
+) -> None:
+    (program,) = python_blocks("docs/rate_limiter.md")
+    _, command = shell_blocks("docs/rate_limiter.md")
+    flags = re.findall(r"--rate-limit\S+", command)
+    assert len(flags) == 2
+    server = start_server(f"--model-repository={repository}", *flags).wait_started()
+    spent_s = float(run_program(program.replace("localhost:8001", server.url("grpc"))))
+    assert spent_s >= 0.3, "two at a time; without the flags it is 0.2"
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/in_process.md"])
 def test_in_process_program_of_the_page_works(repository: Path, page: str) -> None:
     (program,) = python_blocks(page)
     assert "OUTPUT0" in program
     run_program(program.replace("examples/models", str(repository)))
+
+
+def test_the_cached_example_answers_the_second_time_from_the_cache(repository: Path) -> None:
+    (line,) = re.findall(
+        r"--cache-config=(\S+)", (ROOT / "examples/models/cached/config.pbtxt").read_text()
+    )
+    row = np.array([[1, 2]], np.float32)
+    with InferenceServer(repository, cache_config=[line]) as server:
+        for _ in range(2):
+            assert server.infer("cached", {"INPUT0": row})["OUTPUT0"].tolist() == row.tolist()
+        (stats,) = json.loads(server.model_statistics("cached"))["model_stats"]
+    assert (stats["execution_count"], stats["inference_stats"]["cache_hit"]["count"]) == (1, 1)
 
 
 def test_examples_answer_what_their_comments_say(repository: Path) -> None:
@@ -134,6 +187,8 @@ def test_examples_answer_what_their_comments_say(repository: Path) -> None:
         assert ragged["SUM"].tolist() == [[7]]
         assert ragged["DOUBLED"].tolist() == [[2, 4, 8]]
         row = np.array([[1, 2]], np.float32)
+        urgent = server.infer("priorities", {"INPUT0": row}, priority=1)["OUTPUT0"]
+        assert urgent.tolist() == row.tolist()
         pipeline = server.infer("pipeline", {"LEFT": row, "RIGHT": row})
         assert pipeline["CLASS_OF_SUM"].argmax() == 1
         assert pipeline["CLASS_OF_DIFFERENCE"].tolist() == [[np.float32(1 / 3)] * 3]

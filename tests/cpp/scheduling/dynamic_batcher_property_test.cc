@@ -1,0 +1,274 @@
+// Random operations on the dynamic batcher and on a reference that keeps everything in one list and
+// looks through it: the same batches, refusals and answers at the same times.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "scheduling/dynamic_batcher.h"
+#include "support/fake_clock.h"
+#include "support/manual_backend.h"
+#include "support/random.h"
+#include "support/requests.h"
+
+namespace fastserve {
+namespace {
+
+constexpr std::int64_t kUs = 1000;
+constexpr int kSteps = 2000;
+
+struct Waiting {
+  RequestPtr request;
+  std::int64_t arrival_ns = 0;
+  std::uint32_t level = 0;  // 1 is the most urgent
+  std::int64_t deadline_ns = INT64_MAX;
+  bool delayed = false;
+
+  std::int64_t width() const { return request->inputs[0].shape[1]; }
+};
+
+class Reference {
+ public:
+  Reference(const DynamicBatchingSpec& spec, std::int64_t max_batch_size)
+      : spec_(spec), max_batch_size_(max_batch_size) {}
+
+  // False: its level is full.
+  bool Add(const RequestPtr& request, std::int64_t now_ns) {
+    const bool in_range = request->priority >= 1 && request->priority <= spec_.priority_levels;
+    Waiting entry{.request = request,
+                  .arrival_ns = now_ns,
+                  .level = in_range ? static_cast<std::uint32_t>(request->priority)
+                                    : spec_.default_priority_level,
+                  .deadline_ns = INT64_MAX,
+                  .delayed = false};
+    const QueuePolicySpec& policy = PolicyOf(entry);
+    const auto in_level =
+        std::ranges::count(waiting_, entry.level, [](const Waiting& w) { return w.level; });
+    if (policy.max_queue_size != 0 && in_level >= static_cast<std::int64_t>(policy.max_queue_size))
+      return false;
+    std::uint64_t timeout_us = policy.default_timeout_us;
+    if (policy.allow_timeout_override && request->timeout_us != 0 &&
+        (timeout_us == 0 || request->timeout_us < timeout_us)) {
+      timeout_us = request->timeout_us;
+    }
+    if (timeout_us != 0) entry.deadline_ns = now_ns + static_cast<std::int64_t>(timeout_us) * kUs;
+    waiting_.push_back(entry);
+    return true;
+  }
+  // What is answered because its time is up; what is to be delayed is delayed.
+  std::vector<RequestPtr> Expire(std::int64_t now_ns) {
+    std::vector<RequestPtr> rejected;
+    for (Waiting& entry : waiting_) {
+      if (entry.delayed || entry.deadline_ns > now_ns) continue;
+      entry.delayed = PolicyOf(entry).timeout_action == TimeoutAction::kDelay;
+      if (!entry.delayed) rejected.push_back(entry.request);
+    }
+    for (const RequestPtr& request : rejected) Remove(request);
+    return rejected;
+  }
+  void Remove(const RequestPtr& request) {
+    std::erase_if(waiting_, [&](const Waiting& entry) { return entry.request == request; });
+  }
+  // The batch that runs now on an idle instance; empty: it waits.
+  std::vector<RequestPtr> Form(std::int64_t now_ns) {
+    std::ranges::stable_sort(waiting_, {}, [](const Waiting& w) {
+      return std::tuple(w.level, w.delayed, w.delayed ? w.deadline_ns : w.arrival_ns);
+    });
+    std::int64_t rows = 0;
+    std::int64_t oldest_ns = INT64_MAX;
+    std::size_t count = 0;
+    std::size_t preferred = 0;  // requests of the largest preferred batch
+    for (; count < waiting_.size() && rows < max_batch_size_; ++count) {
+      const Waiting& next = waiting_[count];
+      if (next.width() != waiting_[0].width() || rows + next.request->batch_size > max_batch_size_)
+        break;
+      rows += next.request->batch_size;
+      oldest_ns = std::min(oldest_ns, next.arrival_ns);
+      if (IsPreferred(rows)) preferred = count + 1;
+    }
+    const bool may_grow = count == waiting_.size() && rows < max_batch_size_;
+    const auto delay_ns = static_cast<std::int64_t>(spec_.max_queue_delay_us) * kUs;
+    if (preferred != 0) count = preferred;
+    const bool waits =
+        preferred == 0 && may_grow && rows < Largest() && now_ns < oldest_ns + delay_ns;
+    return waits ? std::vector<RequestPtr>() : TakeFirst(count);
+  }
+  const std::vector<Waiting>& waiting() const { return waiting_; }
+
+ private:
+  const QueuePolicySpec& PolicyOf(const Waiting& entry) const {
+    const auto own = spec_.priority_queue_policy.find(entry.level);
+    return own == spec_.priority_queue_policy.end() ? spec_.default_queue_policy : own->second;
+  }
+  bool IsPreferred(std::int64_t rows) const {
+    const auto& sizes = spec_.preferred_batch_sizes;
+    return sizes.empty() ? rows == max_batch_size_ : std::ranges::count(sizes, rows) != 0;
+  }
+  std::int64_t Largest() const {
+    const auto& sizes = spec_.preferred_batch_sizes;
+    return sizes.empty() ? max_batch_size_ : std::ranges::max(sizes);
+  }
+  std::vector<RequestPtr> TakeFirst(std::size_t count) {
+    std::vector<RequestPtr> batch;
+    for (std::size_t i = 0; i < count; ++i) batch.push_back(waiting_[i].request);
+    waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(count));
+    return batch;
+  }
+
+  const DynamicBatchingSpec spec_;
+  const std::int64_t max_batch_size_;
+  std::vector<Waiting> waiting_;
+};
+
+// A REJECT level, a DELAY level that is the default, and one with a short queue.
+std::shared_ptr<ModelSpec> ThreeLevels() {
+  auto spec = MakeSpec("manual", 8);
+  DynamicBatchingSpec& batching = spec->dynamic_batching;
+  batching.priority_levels = 3;
+  batching.default_priority_level = 2;
+  batching.default_queue_policy.timeout_action = TimeoutAction::kDelay;
+  batching.default_queue_policy.default_timeout_us = 300;
+  batching.default_queue_policy.allow_timeout_override = true;
+  QueuePolicySpec urgent;
+  urgent.allow_timeout_override = true;
+  batching.priority_queue_policy[1] = urgent;
+  QueuePolicySpec patient;
+  patient.max_queue_size = 4;
+  patient.default_timeout_us = 500;
+  batching.priority_queue_policy[3] = patient;
+  return spec;
+}
+
+struct Setting {
+  const char* name;
+  std::vector<std::int64_t> preferred;
+  std::uint64_t delay_us;
+};
+
+class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
+ protected:
+  DynamicBatcherProperty() {
+    clock_.AddListener([this] { timer_.Poke(); });
+    spec_->dynamic_batching.preferred_batch_sizes = GetParam().preferred;
+    spec_->dynamic_batching.max_queue_delay_us = GetParam().delay_us;
+    reference_ = std::make_unique<Reference>(spec_->dynamic_batching, spec_->max_batch_size);
+    DynamicBatcher::Options options;
+    options.spec = spec_;
+    options.clock = &clock_;
+    options.timer = &timer_;
+    options.statistics = std::make_shared<ModelStatistics>();
+    options.instances.push_back(std::make_unique<ManualInstance>(strings_));
+    batcher_ = DynamicBatcher::Create(std::move(options));
+  }
+  ~DynamicBatcherProperty() override {
+    if (!running_.empty()) strings_->End();
+    batcher_->Stop();
+  }
+
+  void Step() {
+    switch (random_.Below(8)) {
+      case 0:
+      case 1:
+        return Advance(random_.Below(120) * kUs);
+      case 2:
+        return Cancel();
+      case 3:
+        return End();
+      default:
+        return Send();
+    }
+  }
+  // Until both agree.
+  void Settle() {
+    const std::int64_t now_ns = clock_.NowNs();
+    for (const RequestPtr& request : reference_->Expire(now_ns))
+      expected_[request->id] = StatusCode::kUnavailable;
+    if (running_.empty() && !reference_->waiting().empty()) {
+      running_ = reference_->Form(now_ns);
+      batches_ += running_.empty() ? 0 : 1;
+    }
+    ASSERT_TRUE(Eventually([this] {
+      return strings_->started() == batches_ && sink_->count() == expected_.size();
+    })) << strings_->started()
+        << " of " << batches_ << " batches, " << sink_->count() << " of " << expected_.size()
+        << " answers";
+    if (running_.empty()) return;
+    std::vector<std::string> ids;
+    for (const RequestPtr& request : running_) ids.push_back(request->id);
+    ASSERT_EQ(strings_->last_started(), ids);
+  }
+  void Advance(std::int64_t ns) {
+    clock_.Advance(ns);
+    AwaitDueCallbacks(clock_, &timer_);
+    Settle();
+  }
+  void Send() {
+    Advance(1);  // no two requests arrive at the same time
+    RequestPtr request =
+        MakeRequest(std::to_string(sent_++), sink_, 0, static_cast<int>(1 + random_.Below(3)),
+                    static_cast<int>(random_.Below(6) == 0 ? 2 : 1));
+    request->priority = static_cast<std::uint64_t>(random_.Below(5));
+    if (random_.Below(3) == 0) request->timeout_us = static_cast<std::uint64_t>(random_.Below(400));
+    if (!reference_->Add(request, clock_.NowNs()))
+      expected_[request->id] = StatusCode::kUnavailable;
+    batcher_->Enqueue(request, /*lend=*/false);
+    Settle();
+  }
+  void Cancel() {
+    const auto& waiting = reference_->waiting();
+    if (waiting.empty()) return;
+    const RequestPtr victim =
+        waiting[static_cast<std::size_t>(random_.Below(std::ssize(waiting)))].request;
+    reference_->Remove(victim);
+    expected_[victim->id] = StatusCode::kCancelled;
+    victim->Cancel();
+    Settle();
+  }
+  void End() {
+    if (running_.empty()) return;
+    for (const RequestPtr& request : running_) expected_[request->id] = StatusCode::kOk;
+    running_.clear();
+    strings_->End();
+    Settle();
+  }
+
+  FakeClock clock_;
+  DeadlineTimer timer_{clock_};
+  std::shared_ptr<ModelSpec> spec_ = ThreeLevels();
+  std::shared_ptr<ManualStrings> strings_ = std::make_shared<ManualStrings>();
+  std::shared_ptr<RecordingSink> sink_ = std::make_shared<RecordingSink>();
+  std::unique_ptr<Reference> reference_;
+  std::shared_ptr<DynamicBatcher> batcher_;
+  RepeatableRandom random_{11};
+  std::vector<RequestPtr> running_;
+  std::map<std::string, StatusCode> expected_;  // of those that have been answered
+  std::size_t batches_ = 0;
+  int sent_ = 0;
+};
+
+TEST_P(DynamicBatcherProperty, BehavesAsTheReference) {
+  for (int step = 0; step < kSteps; ++step) {
+    SCOPED_TRACE("step " + std::to_string(step));
+    Step();
+    ASSERT_FALSE(HasFatalFailure());
+  }
+  std::map<StatusCode, std::size_t> seen;
+  for (const auto& answer : sink_->Await(expected_.size())) {
+    ASSERT_EQ(answer.response.status.code(), expected_.at(answer.id)) << answer.id;
+    ++seen[answer.response.status.code()];
+  }
+  for (const StatusCode code : {StatusCode::kOk, StatusCode::kCancelled, StatusCode::kUnavailable})
+    EXPECT_GT(seen[code], kSteps / 50U) << static_cast<int>(code);
+}
+
+INSTANTIATE_TEST_SUITE_P(Settings, DynamicBatcherProperty,
+                         ::testing::Values(Setting{"Default", {}, 0}, Setting{"Delay", {}, 150},
+                                           Setting{"PreferredSizes", {2, 5}, 100}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace fastserve
