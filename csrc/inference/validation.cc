@@ -256,7 +256,7 @@ Status ValidateRequest(InferRequest* request) {
     FASTSERVE_RETURN_IF_ERROR(CheckByteSize(*request, input));
     request->input_bytes += input.data.size;
   }
-  return CheckFitsBatchInputs(*request);
+  return request->spec->batch_inputs.empty() ? Status::Ok() : CheckFitsBatchInputs(*request);
 }
 
 bool IsReservedParameter(std::string_view key) {

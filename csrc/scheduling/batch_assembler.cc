@@ -129,7 +129,9 @@ Status SplitOutput(const ModelSpec& spec, const Execution& execution, Tensor* ou
                    std::vector<InferResponse>* responses) {
   const bool batching = spec.max_batch_size > 0;
   const TensorSpec* output_spec = FindTensor(spec.outputs, output->name);
-  if (const BatchOutputSpec* scatter = FindBatchOutput(spec, output->name)) {
+  const BatchOutputSpec* scatter =
+      spec.batch_outputs.empty() ? nullptr : FindBatchOutput(spec, output->name);
+  if (scatter != nullptr) {
     FASTSERVE_ASSIGN_OR_RETURN(std::vector<Tensor> parts,
                                ScatterOutput(spec, *scatter, execution, *output));
     for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -183,7 +185,7 @@ Status AssembleBatch(const ModelSpec& spec, Execution* execution) {
       ApplyReshape(*input_spec, /*to_backend=*/true, batching, &input.shape);
     }
   }
-  return AppendBatchInputs(spec, execution);
+  return spec.batch_inputs.empty() ? Status::Ok() : AppendBatchInputs(spec, execution);
 }
 
 Status SplitBatch(const ModelSpec& spec, Execution* execution,
