@@ -19,7 +19,7 @@ namespace fastserve {
 namespace {
 
 constexpr std::int64_t kUs = 1000;
-constexpr int kSteps = 2000;
+constexpr int kSteps = 800;
 
 struct Waiting {
   RequestPtr request;
@@ -191,11 +191,8 @@ class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
       running_ = reference_->Form(now_ns);
       batches_ += running_.empty() ? 0 : 1;
     }
-    ASSERT_TRUE(Eventually([this] {
-      return strings_->started() == batches_ && sink_->count() == expected_.size();
-    })) << strings_->started()
-        << " of " << batches_ << " batches, " << sink_->count() << " of " << expected_.size()
-        << " answers";
+    ASSERT_EQ(strings_->AwaitStarted(batches_), batches_) << "batches";
+    ASSERT_EQ(sink_->AwaitAtMostAMinute(expected_.size()), expected_.size()) << "answers";
     if (running_.empty()) return;
     std::vector<std::string> ids;
     for (const RequestPtr& request : running_) ids.push_back(request->id);

@@ -171,7 +171,7 @@ class EnsembleProperty : public ::testing::Test {
 };
 
 TEST_F(EnsembleProperty, EveryRequestIsAnsweredOnceWithWhatTheGraphSays) {
-  constexpr int kRounds = 250;
+  constexpr int kRounds = 200;
   constexpr int kRequests = 6;
   std::size_t succeeded = 0;
   std::size_t timed_out = 0;
@@ -193,7 +193,7 @@ TEST_F(EnsembleProperty, EveryRequestIsAnsweredOnceWithWhatTheGraphSays) {
         }
       }
       CheckWaiting();
-      if (random.Below(4) == 0) Advance(random.Below(20'000));
+      if (random.Below(8) == 0) Advance(random.Below(20'000));
       CheckWaiting();
       busy = AnswerOne(graph, random);
       CheckWaiting();
@@ -215,7 +215,7 @@ TEST_F(EnsembleProperty, EveryRequestIsAnsweredOnceWithWhatTheGraphSays) {
     EXPECT_EQ(scheduler_->pending_requests(), 0U);
     timed_out += late_.size();
   }
-  EXPECT_GT(timed_out, 10U);
+  EXPECT_GT(timed_out, 5U);
   EXPECT_GT(succeeded, static_cast<std::size_t>(kRounds)) << "most rounds have successes";
 }
 

@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::int64_t kUs = 1000;
 constexpr std::uint64_t kIdleUs = 200;
-constexpr int kSteps = 2000;
+constexpr int kSteps = 800;
 constexpr int kIds = 8;
 constexpr std::int64_t kMaxBatch = 3;
 
@@ -118,11 +118,8 @@ class SequenceBatcherProperty : public ::testing::TestWithParam<Setting> {
   void Settle() {
     reference_.Expire(clock_.NowNs());
     if (running_.empty()) BeginBatch();
-    ASSERT_TRUE(Eventually([this] {
-      return strings_->started() == batches_ && sink_->count() == expected_.size();
-    })) << strings_->started()
-        << " of " << batches_ << " batches, " << sink_->count() << " of " << expected_.size()
-        << " answers";
+    ASSERT_EQ(strings_->AwaitStarted(batches_), batches_) << "batches";
+    ASSERT_EQ(sink_->AwaitAtMostAMinute(expected_.size()), expected_.size()) << "answers";
     ASSERT_EQ(batcher_->pending_requests(), reference_.waiting());
     if (running_.empty()) return;
     ASSERT_EQ(strings_->last_started(), running_);

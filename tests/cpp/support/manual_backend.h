@@ -3,13 +3,12 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <semaphore>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -27,9 +26,12 @@ class ManualStrings {
     auto& ids = started_.emplace_back();
     for (const RequestPtr& request : execution->requests) ids.push_back(request->id);
     running_.emplace_back(execution, observer);
+    changed_.notify_all();
   }
-  std::size_t started() {
-    const std::lock_guard lock(mutex_);
+  // How many have begun, once they are `count`, or no healthy machine would need so long.
+  std::size_t AwaitStarted(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, kLongEnough, [&] { return started_.size() >= count; });
     return started_.size();
   }
   // The ids of the execution that began last, "" for a row without a request.
@@ -51,7 +53,10 @@ class ManualStrings {
   }
 
  private:
+  static constexpr std::chrono::seconds kLongEnough{60};
+
   std::mutex mutex_;
+  std::condition_variable changed_;
   std::vector<std::vector<std::string>> started_;
   std::deque<std::pair<Execution*, ExecutionObserver*>> running_;
 };
@@ -72,16 +77,6 @@ inline void AwaitDueCallbacks(const Clock& clock, DeadlineTimer* timer) {
   std::binary_semaphore ran{0};
   timer->Schedule(clock.NowNs(), [&ran] { ran.release(); });
   ran.acquire();
-}
-
-// False when `condition` does not come true within a time that no healthy machine needs.
-inline bool Eventually(const std::function<bool()>& condition) {
-  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > limit) return false;
-    std::this_thread::yield();
-  }
-  return true;
 }
 
 }  // namespace fastserve

@@ -1,6 +1,7 @@
 // Requests and sinks for tests of the scheduler and the engine.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <memory>
@@ -32,6 +33,12 @@ class RecordingSink final : public ResponseSink {
     std::unique_lock lock(mutex_);
     arrived_.wait(lock, [&] { return answers_.size() >= count; });
     return answers_;
+  }
+  // How many there are, once they are `count`, or no healthy machine would need so long.
+  std::size_t AwaitAtMostAMinute(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    arrived_.wait_for(lock, std::chrono::seconds(60), [&] { return answers_.size() >= count; });
+    return answers_.size();
   }
   std::size_t count() {
     const std::lock_guard lock(mutex_);

@@ -302,7 +302,11 @@ def test_max_inflight_requests_lets_the_others_wait(grpc):
 
 def test_a_timeout_counts_while_a_request_waits_for_room(grpc):
     done = threading.Event()
-    grpc.async_infer("limited", wide(grpcclient), lambda *_: done.set())
+
+    def finished(result, error) -> None:
+        done.set()
+
+    grpc.async_infer("limited", wide(grpcclient), finished)
 
     def until_one_comes_behind_it() -> None:
         while not done.is_set():
