@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "inference/batch_io_spec.h"
 #include "concurrency/host_policy.h"
+#include "inference/batch_io_spec.h"
 #include "inference/data_type.h"
 #include "inference/ensemble_spec.h"
 #include "inference/sequence_spec.h"
