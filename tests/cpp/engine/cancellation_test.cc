@@ -86,13 +86,12 @@ void MakeSequences(ModelSpec* spec, SequenceStrategy strategy) {
   spec->sequence_batching.max_candidate_sequences = 1;
 }
 
-void NeedSome(ModelSpec* spec, std::uint32_t count) {
+void Need(ModelSpec* spec) {
   InstanceGroupSpec group;
   group.name = spec->name;
-  group.resources.push_back({"R", false, count});
+  group.resources.push_back({"R", false, 1});
   spec->instance_groups.push_back(group);
 }
-void Need(ModelSpec* spec) { NeedSome(spec, 1); }
 
 void MakeEnsemble(ModelSpec* spec, std::uint32_t max_inflight_requests) {
   spec->backend.clear();
@@ -242,37 +241,6 @@ TEST_F(BatchCancellationTest, OthersOfTheBatchAreAnswered) {
   EXPECT_EQ(strings_->seen().at(0).batch_size, 2);
   EXPECT_EQ(Successes("m"), "1");
   EXPECT_EQ(Failures("m", "CANCELED"), "1");
-}
-
-class LineCancellationTest : public CancellationTestBase {
- protected:
-  // `big` waits for both resources, and `small`, which needs one, does not overtake it.
-  void ExpectNobodyWaitsBehindOneThatIsGone(const std::function<void(ModelSpec*)>& configure) {
-    Serve("holder", Need);
-    Serve("big", [&](ModelSpec* spec) {
-      configure(spec);
-      NeedSome(spec, 2);
-    });
-    Serve("small", Need);
-    strings_->Hold();
-    Submit("holds", "holder");
-    strings_->AwaitStarted(1);
-    const RequestPtr big = Submit("big", "big", 1);
-    Submit("small", "small");
-    big->Cancel();
-    EXPECT_EQ(OutcomeOf("big", 1), StatusCode::kCancelled);
-    strings_->AwaitStarted(2);
-    EXPECT_EQ(strings_->seen().at(1).request_ids.at(0), "small");
-  }
-};
-
-TEST_F(LineCancellationTest, NobodyWaitsForAResourceBehindARequestThatIsGone) {
-  ExpectNobodyWaitsBehindOneThatIsGone([](ModelSpec*) {});
-}
-
-TEST_F(LineCancellationTest, NobodyWaitsForAResourceBehindASequenceThatIsGone) {
-  ExpectNobodyWaitsBehindOneThatIsGone(
-      [](ModelSpec* spec) { MakeSequences(spec, SequenceStrategy::kDirect); });
 }
 
 class CacheCancellationTest : public CancellationTestBase {};
