@@ -84,10 +84,12 @@ void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
     dropped.cancelled.push_back(request);
     return Complete(&dropped);
   }
+  // The caller's reference may be gone as soon as another thread can complete the request.
+  const RequestPtr kept = request;
   Append(request);
   if (!lend) work_.NotifyOne();
   // Cancelled before it was queued: OnCancel did not find it.
-  if (request->cancelled()) OnCancel(request);
+  if (kept->cancelled()) OnCancel(kept);
   // Stop may have emptied the queue before this request came to it. Without a notification, which
   // is a fence, the lender's RunLent or WakeWorker sees to it.
   if (stopping_.load(std::memory_order_seq_cst)) (void)TryForm();

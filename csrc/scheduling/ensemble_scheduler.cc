@@ -104,22 +104,24 @@ void EnsembleScheduler::Enqueue(const RequestPtr& request, bool lend) {
     return request->Fail(Status::Cancelled("request cancelled while it was queued"),
                          FailureReason::kCanceled);
   }
+  // The caller's reference may be gone as soon as another thread can complete the request.
+  const RequestPtr kept = request;
   bool stopped = false;
   {
     const MutexLock lock(mutex_);
     stopped = stopped_;
     if (!stopped) {
-      queue_.Push(request);
+      queue_.Push(kept);
       pending_.fetch_add(1, std::memory_order_relaxed);
       ArmTimerLocked();
     }
   }
   if (stopped) {
-    return request->Fail(Status::Unavailable("model '" + spec_->name + "' is being unloaded"),
-                         FailureReason::kOther);
+    return kept->Fail(Status::Unavailable("model '" + spec_->name + "' is being unloaded"),
+                      FailureReason::kOther);
   }
   // Cancelled before it was queued: OnCancel did not find it.
-  if (request->cancelled()) OnCancel(request);
+  if (kept->cancelled()) OnCancel(kept);
   if (!lend) StartWaiting();
 }
 
