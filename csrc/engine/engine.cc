@@ -53,7 +53,9 @@ struct Engine::Impl final : public RequestRouter {
         budget(std::make_shared<InflightBudget>(engine_options.max_inflight_bytes != 0
                                                     ? engine_options.max_inflight_bytes
                                                     : DefaultInflightBytes())),
-        rate_limiter(engine_options.rate_limit_resources),
+        rate_limiter(engine_options.rate_limit
+                         ? std::make_shared<RateLimiter>(engine_options.rate_limit_resources)
+                         : nullptr),
         cache(CreateResponseCache(engine_options.cache, engine_clock)) {}
 
   Result<std::shared_ptr<RequestTarget>> Find(std::string_view name,
@@ -75,8 +77,8 @@ struct Engine::Impl final : public RequestRouter {
   std::map<std::string, std::unique_ptr<Backend>, std::less<>> backends GUARDED_BY(backends_mutex);
   DeadlineTimer timer;
   const std::shared_ptr<InflightBudget> budget;
-  RateLimiter rate_limiter;                    // outlives the models
-  const std::shared_ptr<ResponseCache> cache;  // null: there is none
+  const std::shared_ptr<RateLimiter> rate_limiter;  // null: no limits
+  const std::shared_ptr<ResponseCache> cache;       // null: there is none
   ModelRegistry registry;
   std::atomic<bool> ready{false};
   std::atomic<bool> accepting{true};
@@ -133,7 +135,7 @@ Result<LoadedModelPtr> Engine::LoadModel(std::shared_ptr<const ModelSpec> spec) 
   environment.clock = &impl_->clock;
   environment.timer = &impl_->timer;
   environment.budget = impl_->budget;
-  environment.rate_limiter = impl_->options.rate_limit ? &impl_->rate_limiter : nullptr;
+  environment.rate_limiter = impl_->rate_limiter;
   environment.cache = impl_->cache;
   environment.router = impl_.get();
   environment.hold_until_queued = impl_->options.delay_scheduler_requests;

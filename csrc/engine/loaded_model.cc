@@ -74,12 +74,13 @@ Status LoadedModel::Start(Backend* backend, const Environment& environment) {
   options.timer = environment.timer;
   options.statistics = statistics_;
   options.hold_until_queued = environment.hold_until_queued;
+  options.rate_limiter = environment.rate_limiter;
   InstanceGroupSpec only;
   only.name = spec_->name;
   std::span<const InstanceGroupSpec> groups = spec_->instance_groups;
   if (groups.empty()) groups = {&only, 1};
   for (const InstanceGroupSpec& group : groups) {
-    FASTSERVE_RETURN_IF_ERROR(CreateInstances(group, environment.rate_limiter, &options));
+    FASTSERVE_RETURN_IF_ERROR(CreateInstances(group, &options));
   }
   if (spec_->sequence_batching.enabled) return StartSequences(std::move(options), environment);
   scheduler_ = DynamicBatcher::Create(std::move(options));
@@ -93,7 +94,7 @@ Result<std::shared_ptr<BackendModel>> LoadedModel::LoadBackend(Backend* backend)
   return std::shared_ptr<BackendModel>(std::move(model));
 }
 
-Status LoadedModel::CreateInstances(const InstanceGroupSpec& group, RateLimiter* rate_limiter,
+Status LoadedModel::CreateInstances(const InstanceGroupSpec& group,
                                     DynamicBatcher::Options* options) {
   const HostPolicyScope scope(HostPolicyOf(group));
   for (int i = 0; i < group.count; ++i) {
@@ -104,8 +105,8 @@ Status LoadedModel::CreateInstances(const InstanceGroupSpec& group, RateLimiter*
       passive_instances_.push_back(std::move(instance));
       continue;
     }
-    for (int j = 0; rate_limiter != nullptr && j < instance->depth(); ++j) {
-      FASTSERVE_ASSIGN_OR_RETURN(auto claim, rate_limiter->Register(group));
+    for (int j = 0; options->rate_limiter != nullptr && j < instance->depth(); ++j) {
+      FASTSERVE_ASSIGN_OR_RETURN(auto claim, options->rate_limiter->Register(group));
       options->claims.push_back(std::move(claim));
     }
     options->instances.push_back(std::move(instance));
@@ -140,6 +141,7 @@ Status LoadedModel::StartSequences(DynamicBatcher::Options options,
   sequences.spec = spec_;
   sequences.backend_model = std::move(options.backend_model);
   sequences.instances = std::move(options.instances);
+  sequences.rate_limiter = std::move(options.rate_limiter);
   sequences.claims = std::move(options.claims);
   sequences.host_policies = std::move(options.host_policies);
   sequences.clock = environment.clock;

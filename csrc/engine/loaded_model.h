@@ -34,7 +34,7 @@ class LoadedModel final : public CompletionListener,
     std::shared_ptr<ResponseCache> cache;  // null: the server has none
     const RequestRouter* router = nullptr;
     std::uint32_t hold_until_queued = 0;
-    RateLimiter* rate_limiter = nullptr;  // null: no limits
+    std::shared_ptr<RateLimiter> rate_limiter;  // null: no limits
     std::uint32_t hold_until_backlog = 0;
     bool summary_latencies = false;    // --metrics-config
     bool histogram_latencies = false;  // --metrics-config
@@ -70,8 +70,7 @@ class LoadedModel final : public CompletionListener,
   LoadedModel(std::shared_ptr<const ModelSpec> spec, const Environment& environment);
   Status Start(Backend* backend, const Environment& environment);
   Result<std::shared_ptr<BackendModel>> LoadBackend(Backend* backend);
-  Status CreateInstances(const InstanceGroupSpec& group, RateLimiter* rate_limiter,
-                         DynamicBatcher::Options* options);
+  Status CreateInstances(const InstanceGroupSpec& group, DynamicBatcher::Options* options);
   // `options`: what both batchers need.
   Status StartSequences(DynamicBatcher::Options options, const Environment& environment);
   Status StartEnsemble(const Environment& environment);

@@ -26,7 +26,8 @@ std::shared_ptr<DynamicBatcher> DynamicBatcher::Create(Options options) {
 }
 
 DynamicBatcher::DynamicBatcher(Options options)
-    : spec_(std::move(options.spec)),
+    : rate_limiter_(std::move(options.rate_limiter)),
+      spec_(std::move(options.spec)),
       clock_(*options.clock),
       timer_(*options.timer),
       statistics_(std::move(options.statistics)),

@@ -46,6 +46,8 @@ class DynamicBatcher final : public Scheduler,
     std::shared_ptr<const ModelSpec> spec;
     std::shared_ptr<BackendModel> backend_model;  // outlives the instances
     std::vector<std::unique_ptr<BackendInstance>> instances;
+    // Null: no limits. The claims are of this one.
+    std::shared_ptr<RateLimiter> rate_limiter;
     // One for each execution that the instances can have at once, in their order; empty: no limits.
     std::vector<std::unique_ptr<ResourceClaim>> claims;
     // Of the instances, in their order; null: none. They outlive the batcher.
@@ -117,6 +119,8 @@ class DynamicBatcher final : public Scheduler,
   void ReleaseSlot(BatchSlot* slot, bool lent);
   void RecordCost(std::int64_t execute_ns);
 
+  // First: the claims go before it, maybe on a thread that outlives the engine (see Stop).
+  const std::shared_ptr<RateLimiter> rate_limiter_;
   const std::shared_ptr<const ModelSpec> spec_;
   const Clock& clock_;
   DeadlineTimer& timer_;

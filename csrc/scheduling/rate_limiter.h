@@ -20,7 +20,7 @@ namespace fastserve {
 class RateLimiter;
 
 // What one instance needs for each execution. Owned by the instance's scheduler, which is its only
-// caller; destroying it gives everything back. The limiter outlives it.
+// caller; destroying it gives everything back. The scheduler keeps the limiter for longer.
 class ResourceClaim {
  public:
   ~ResourceClaim();

@@ -16,7 +16,8 @@ Result<std::shared_ptr<SequenceBatcher>> SequenceBatcher::Create(Options options
 }
 
 SequenceBatcher::SequenceBatcher(Options options, std::unique_ptr<SequenceStates> states)
-    : spec_(std::move(options.spec)),
+    : rate_limiter_(std::move(options.rate_limiter)),
+      spec_(std::move(options.spec)),
       clock_(*options.clock),
       timer_(*options.timer),
       statistics_(std::move(options.statistics)),

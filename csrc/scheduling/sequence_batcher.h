@@ -46,6 +46,8 @@ class SequenceBatcher final : public Scheduler,
     const Clock* clock = nullptr;
     DeadlineTimer* timer = nullptr;
     std::shared_ptr<ModelStatistics> statistics;
+    // Null: no limits. The claims are of this one.
+    std::shared_ptr<RateLimiter> rate_limiter;
     // What each slot of the instances, as many as their depths, needs of the rate limiter; empty:
     // it is off. An instance uses the claim of its first slot.
     std::vector<std::unique_ptr<ResourceClaim>> claims;
@@ -110,6 +112,8 @@ class SequenceBatcher final : public Scheduler,
   void OnReserved();
   void FailStopped(const std::vector<RequestPtr>& requests) const;
 
+  // First: the claims go before it, maybe on a thread that outlives the engine (see Stop).
+  const std::shared_ptr<RateLimiter> rate_limiter_;
   const std::shared_ptr<const ModelSpec> spec_;
   const Clock& clock_;
   DeadlineTimer& timer_;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <semaphore>
 #include <set>
 #include <string>
 #include <thread>
@@ -133,6 +134,36 @@ TEST_F(EnsembleRateLimitTest, NestedEnsemblesOfMembersThatShareScarceResourcesAl
   }
   EXPECT_GT(succeeded, std::size_t{kCallers * kRequests / 2});
   EXPECT_TRUE(engine_->WaitIdle(-1));
+}
+
+// The last response may drop the last reference to the model, and the engine go, before the thread
+// that sent it has given its resources back. (The address sanitizer sees it where it goes wrong.)
+TEST_F(EnsembleRateLimitTest, ThreadThatOutlivesTheEngineGivesItsResourcesBack) {
+  PublishMember("a", 1, 0);
+  strings_->Hold();
+  strings_->EndWith(Status::Internal("no output, so no other owner of the input"));
+  std::vector<float> values(2);
+  std::binary_semaphore answered{0};
+  std::binary_semaphore engine_gone{0};
+  {
+    const RequestPtr request = MakeRequest("r", sink_);
+    request->model_name = "a";
+    // Let go of after the response, before the resources are given back.
+    request->inputs[0].data =
+        WrapHostBuffer(values.data(), values.size() * sizeof(float), [&answered, &engine_gone] {
+          answered.release();
+          engine_gone.acquire();
+        });
+    engine_->Submit(request);
+  }
+  strings_->AwaitStarted(1);
+  (void)engine_->Publish("a", {});
+  strings_->Release();
+  answered.acquire();
+  engine_.reset();
+  engine_gone.release();
+  while (strings_.use_count() != 1) std::this_thread::yield();  // until the instance is gone
+  EXPECT_EQ(sink_->Await(1)[0].response.status.code(), StatusCode::kInternal);
 }
 
 // Each holds a place that the other one waits for, unless such a wait is refused.
