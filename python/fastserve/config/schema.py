@@ -16,6 +16,10 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 _pool = descriptor_pool.DescriptorPool()
 _loaded_files: set[Path] = set()
+# Every message class, of nested types too. The runtime makes a class when a message of it is first
+# reached and drops it with the last one; threads that load models at once would meet half-made ones
+# and crash.
+_classes: list[Any] = []
 _lock = threading.Lock()
 
 
@@ -29,7 +33,23 @@ def add_descriptor_set(path: Path) -> None:
         files = descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes())
         for file in files.file:
             _pool.AddSerializedFile(file.SerializeToString())
+            added = _pool.FindFileByName(file.name)
+            for descriptor in added.message_types_by_name.values():
+                _keep_classes(descriptor)
         _loaded_files.add(path)
+
+
+def _keep_classes(descriptor: Any) -> None:
+    _classes.append(_make_class(descriptor))
+    for nested in descriptor.nested_types:
+        _keep_classes(nested)
+
+
+def _make_class(descriptor: Any) -> Any:
+    if hasattr(message_factory, "GetMessageClass"):  # protobuf >= 4.22
+        return message_factory.GetMessageClass(descriptor)
+    factory: Any = message_factory.MessageFactory(_pool)
+    return factory.GetPrototype(descriptor)
 
 
 def load_pool() -> descriptor_pool.DescriptorPool:
@@ -43,8 +63,4 @@ def message_class(name: str) -> Any:
     """The class of a message by its full name, e.g. "inference.ModelConfig". KeyError when no file
     declares it.
     """
-    descriptor = load_pool().FindMessageTypeByName(name)
-    if hasattr(message_factory, "GetMessageClass"):  # protobuf >= 4.22
-        return message_factory.GetMessageClass(descriptor)
-    factory: Any = message_factory.MessageFactory(_pool)
-    return factory.GetPrototype(descriptor)
+    return _make_class(load_pool().FindMessageTypeByName(name))
