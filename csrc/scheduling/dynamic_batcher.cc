@@ -86,7 +86,7 @@ void DynamicBatcher::Enqueue(const RequestPtr& request, bool lend) {
     return Complete(&dropped);
   }
   // The caller's reference may be gone as soon as another thread can complete the request.
-  const RequestPtr kept = request;
+  const RequestPtr kept = request->shared_from_this();
   Append(request);
   if (!lend) work_.NotifyOne();
   // Cancelled before it was queued: OnCancel did not find it.

@@ -105,7 +105,7 @@ void EnsembleScheduler::Enqueue(const RequestPtr& request, bool lend) {
                          FailureReason::kCanceled);
   }
   // The caller's reference may be gone as soon as another thread can complete the request.
-  const RequestPtr kept = request;
+  const RequestPtr kept = request->shared_from_this();
   bool stopped = false;
   {
     const MutexLock lock(mutex_);

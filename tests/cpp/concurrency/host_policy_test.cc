@@ -63,7 +63,7 @@ TEST(HostPolicyScope, FollowsOnePolicyAfterTheOther) {
   const std::vector<int> before = CoresOfThisThread();
   const HostPolicy first = OnCores({before.front()});
   const HostPolicy second = OnCores({before.back()});
-  const HostPolicy like_the_second = second;
+  const HostPolicy like_the_second = OnCores({before.back()});
   HostPolicyScope scope(nullptr);
   for (const HostPolicy* policy : {&first, &second, &like_the_second}) {
     scope.Follow(policy);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "scheduling/sequence_batcher.h"
@@ -134,7 +135,7 @@ class SequenceBatcherProperty : public ::testing::TestWithParam<Setting> {
     for (const std::uint64_t id : ids) {
       if (id != 0) reference_.Begin(id);
     }
-    running_sequences_ = ids;
+    running_sequences_ = std::move(ids);
     batches_ += rows.empty() ? 0 : 1;
   }
   // From one deadline to the next: at each of them it matters who else is there by then.
