@@ -1,5 +1,8 @@
 """Our schema is Triton's: compared field by field with the descriptor in the official client."""
 
+import gc
+import weakref
+
 import pytest
 from fastserve.config import schema
 from google.protobuf import descriptor_pb2, json_format
@@ -86,3 +89,15 @@ def test_a_descriptor_set_is_added_once_however_often_it_is_asked_for(tmp_path):
 def test_an_unknown_message_is_a_key_error():
     with pytest.raises(KeyError):
         schema.message_class("inference.NoSuchMessage")
+
+
+def test_message_classes_stay_when_no_message_is_left() -> None:
+    """upb drops a class with its last message; a thread that reaches for it meanwhile crashes."""
+    config = schema.message_class("inference.ModelConfig")()
+    classes = [
+        weakref.ref(type(message))
+        for message in (config.sequence_batching, config.sequence_batching.direct)
+    ]
+    del config
+    gc.collect()
+    assert all(reference() is not None for reference in classes)
