@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -150,6 +151,12 @@ TEST_F(GrpcServerTest, DisconnectCancelsWhatWaits) {
   }
   server_->StopAccepting();
   EXPECT_TRUE(server_->WaitDrained(kTenSecondsNs));
+  // The thread of the connection may still be about to cancel.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (engine_->StatisticsJson("puppet", -1)->find(R"("fail":{"count":1)") == std::string::npos &&
+         std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::yield();
+  }
   strings_->Release();
   EXPECT_TRUE(engine_->WaitIdle(kTenSecondsNs));
   EXPECT_EQ(strings_->seen().size(), 1U);
