@@ -152,8 +152,9 @@ TEST_F(GrpcServerTest, DisconnectCancelsWhatWaits) {
   server_->StopAccepting();
   EXPECT_TRUE(server_->WaitDrained(kTenSecondsNs));
   // The thread of the connection may still be about to cancel.
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (engine_->StatisticsJson("puppet", -1)->find(R"("fail":{"count":1)") == std::string::npos &&
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  const std::string none = R"(nv_inference_pending_request_count{model="puppet",version="1"} 0)";
+  while (engine_->MetricsText().find(none) == std::string::npos &&
          std::chrono::steady_clock::now() < deadline) {
     std::this_thread::yield();
   }
