@@ -158,12 +158,13 @@ def statistics(server: ServerProcess) -> dict:
 
 
 def settled_statistics(server: ServerProcess) -> dict:
-    """Once what the clients abandoned has run, too."""
+    """Once what the clients abandoned has run, too: nothing changes any more."""
     deadline = time.monotonic() + 30
-    entry = statistics(server)
-    while entry["inference_count"] != entry["inference_stats"]["success"]["count"]:
+    before, entry = None, statistics(server)
+    while entry != before:
         assert time.monotonic() < deadline, entry
-        entry = statistics(server)
+        time.sleep(0.5)
+        before, entry = entry, statistics(server)
     return entry
 
 
@@ -183,11 +184,13 @@ def test_100000_requests_from_200_unruly_clients(start_server, tmp_path):
     success = entry["inference_stats"]["success"]["count"]
     right, abandoned = warm.right + outcome.right, warm.abandoned + outcome.abandoned
     assert right <= success <= right + abandoned
-    assert success + entry["inference_stats"]["fail"]["count"] <= right + abandoned
-    assert entry["inference_count"] == success
-    assert (
-        sum(batch["batch_size"] * batch["compute_infer"]["count"] for batch in entry["batch_stats"])
-        == success
+    failed = entry["inference_stats"]["fail"]["count"]
+    assert success + failed <= right + abandoned
+    # A request cancelled while it was executed counts as executed and as failed.
+    executed = entry["inference_count"]
+    assert success <= executed <= success + failed
+    assert executed == sum(
+        batch["batch_size"] * batch["compute_infer"]["count"] for batch in entry["batch_stats"]
     )
     assert after - before < 32 * 1024 * 1024, f"grew from {before} to {after} bytes"
     assert server.stop() == 0
