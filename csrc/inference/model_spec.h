@@ -41,6 +41,8 @@ struct QueuePolicySpec {
 
 struct DynamicBatchingSpec {
   bool enabled = false;
+  // Neither preferred sizes nor a delay are configured: sizes and waits follow from measurements.
+  bool self_tuning = false;
   std::vector<std::int64_t> preferred_batch_sizes;
   std::uint64_t max_queue_delay_us = 0;
   bool preserve_ordering = false;

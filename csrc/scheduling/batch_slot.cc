@@ -63,13 +63,16 @@ void BatchSlot::Finish(const Status& status) {
   // Ends after the slot is given back: this thread then has time for the receivers' work.
   DeliveryScope delivery;
   Respond(status);
+  const DynamicBatcher::BatchRun run{
+      execution_.batch_size, status.ok() ? times_.compute_end_ns - times_.compute_start_ns : 0,
+      times_.compute_end_ns, lent_};
   execution_.inputs.clear();
   execution_.outputs.clear();
   execution_.requests.clear();
   responses_.clear();
-  const bool lent = lent_;  // another thread may have the slot as soon as it is released
-  batcher_.ReleaseSlot(this, lent);
-  delivery.set_may_linger(!lent && batcher_.pending_requests() == 0);
+  // Another thread may have the slot as soon as it is released.
+  batcher_.ReleaseSlot(this, run);
+  delivery.set_may_linger(!run.lent && batcher_.pending_requests() == 0);
 }
 
 void BatchSlot::Respond(const Status& status) {

@@ -29,6 +29,7 @@
 #include "scheduling/rate_limiter.h"
 #include "scheduling/response_order.h"
 #include "scheduling/scheduler.h"
+#include "scheduling/self_tuning.h"
 
 namespace fastserve {
 
@@ -53,6 +54,9 @@ class DynamicBatcher final : public Scheduler,
     // Hold batching until this many requests are queued, once (TRITONSERVER_DELAY_SCHEDULER). 0 =
     // off.
     std::uint32_t hold_until_queued = 0;
+    // False: no threads, every batch runs in RunLent on the thread that calls it, however long it
+    // takes; the caller calls it after each Enqueue, completion and timer (simulations).
+    bool own_threads = true;
   };
 
   // Starts the worker threads.
@@ -82,6 +86,13 @@ class DynamicBatcher final : public Scheduler,
     std::vector<RequestPtr> stopped;
     bool empty() const { return timed_out.empty() && cancelled.empty() && stopped.empty(); }
   };
+  // What is known of a batch that has ended.
+  struct BatchRun {
+    std::int64_t batch_size = 0;
+    std::int64_t cost_ns = 0;  // from start to end; 0: it failed
+    std::int64_t end_ns = 0;
+    bool lent = false;
+  };
 
   explicit DynamicBatcher(Options options);
   void Start();
@@ -100,14 +111,17 @@ class DynamicBatcher final : public Scheduler,
   void Append(RequestPtr request) EXCLUDES(mutex_);
   void DrainRingLocked() REQUIRES(mutex_);
   void DropCancelledHeadLocked(Dropped* dropped) REQUIRES(mutex_);
-  void FillSlotLocked(std::size_t request_count, BatchSlot* slot) REQUIRES(mutex_);
+  // Into the queue, for good.
+  void AdmitLocked(RequestPtr request) REQUIRES(mutex_);
+  BatchChoice ChooseLocked(std::int64_t now_ns) REQUIRES(mutex_);
+  void FillSlotLocked(const BatchChoice& choice, BatchSlot* slot) REQUIRES(mutex_);
   void ArmTimerLocked(std::int64_t deadline_ns) REQUIRES(mutex_);
   void OnTimer();
   void Complete(Dropped* dropped);
   // Counts the request as waiting. False when its level is full.
   bool BeginWaiting(const InferRequest& request);
   void EndWaiting(const InferRequest& request);
-  void ReleaseSlot(BatchSlot* slot, bool lent);
+  void ReleaseSlot(BatchSlot* slot, const BatchRun& run);
   void RecordCost(std::int64_t execute_ns);
 
   const std::shared_ptr<const ModelSpec> spec_;
@@ -115,6 +129,7 @@ class DynamicBatcher final : public Scheduler,
   DeadlineTimer& timer_;
   const std::shared_ptr<ModelStatistics> statistics_;
   const BatchPolicy policy_;
+  const bool own_threads_;
 
   BoundedRing<RequestPtr> ring_;
   std::atomic<std::uint64_t> pending_{0};  // in the ring or the queue
@@ -126,6 +141,7 @@ class DynamicBatcher final : public Scheduler,
 
   Mutex mutex_;
   PolicyQueue queue_;  // guarded by mutex_, but for what is thread safe
+  std::unique_ptr<SelfTuning> tuning_ GUARDED_BY(mutex_);  // null: as configured
   std::vector<BatchSlot*> idle_slots_ GUARDED_BY(mutex_);
   std::int64_t armed_deadline_ns_ GUARDED_BY(mutex_) = 0;  // 0 = no timer is armed
   std::uint32_t hold_until_queued_ GUARDED_BY(mutex_);
