@@ -19,6 +19,8 @@ SCRIPTS = (
     "ensemble",
     "triton_peer",
     "models",
+    "self_tuning",
+    "overload",
     "cache",
     "idle",
     "copies",

@@ -117,7 +117,7 @@ def main() -> None:
         version.mkdir(parents=True, exist_ok=True)
         save(make(), str(version / "model.onnx"))
     # The identity backend and ensembles need no file, only a version folder.
-    for name in ("slow_identity", "priorities", "cached", "limited", "pinned", "pipeline"):
+    for name in ("slow_identity", "priorities", "tuned", "cached", "limited", "pinned", "pipeline"):
         (Path(folder) / name / "1").mkdir(parents=True, exist_ok=True)
 
 

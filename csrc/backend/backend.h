@@ -31,6 +31,10 @@ struct Execution {
   // request: those that are true get no answer now and come back, before what follows them in their
   // sequence. Empty: none.
   std::vector<bool> rescheduled;
+  // Of an instance that takes_requests(), instead of inputs and outputs: one answer per request,
+  // whose status may be that request's error. Empty when the model is decoupled: the backend then
+  // answers the requests itself, as often as it likes, also after OnExecuted.
+  std::vector<InferResponse> responses;
   // Clock::NowNs() set by the backend where it knows better than the scheduler; 0 otherwise.
   std::int64_t compute_input_end_ns = 0;
   std::int64_t compute_output_start_ns = 0;
@@ -51,6 +55,9 @@ class BackendInstance {
   virtual ~BackendInstance() = default;
   // 1: synchronous, OnExecuted is called inside Execute. 2: asynchronous.
   virtual int depth() const { return 1; }
+  // True: reads the tensors of `Execution::requests` and fills `responses`; nothing is assembled or
+  // split, but for a model with sequence batching, whose batches are always assembled.
+  virtual bool takes_requests() const { return false; }
   virtual void Execute(Execution* execution, ExecutionObserver* observer) = 0;
 };
 

@@ -105,6 +105,7 @@ QueuePolicySpec ReadQueuePolicy(const py::dict& values) {
 DynamicBatchingSpec ReadDynamicBatching(const py::dict& values) {
   DynamicBatchingSpec batching;
   batching.enabled = true;
+  Read(values, "self_tuning", &batching.self_tuning);
   Read(values, "preferred_batch_sizes", &batching.preferred_batch_sizes);
   Read(values, "max_queue_delay_us", &batching.max_queue_delay_us);
   Read(values, "preserve_ordering", &batching.preserve_ordering);

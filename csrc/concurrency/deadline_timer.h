@@ -31,14 +31,15 @@ class DeadlineTimer {
   // `clock` outlives the timer. One that does not follow real time calls Poke when it has moved on.
   explicit DeadlineTimer(const Clock& clock) : clock_(clock) {}
   // Blocks until a running callback has ended; not from a callback.
-  ~DeadlineTimer();
+  virtual ~DeadlineTimer();
   DeadlineTimer(const DeadlineTimer&) = delete;
   DeadlineTimer& operator=(const DeadlineTimer&) = delete;
 
   // Calls `callback` once on the timer's thread when the clock has reached `deadline_ns` (at once
   // when it has). The callback is short and does not throw; it may use the timer. Does not block.
-  // A default TimerId when the timer is being destroyed.
-  TimerId Schedule(std::int64_t deadline_ns, std::function<void()> callback) EXCLUDES(mutex_);
+  // A default TimerId when the timer is being destroyed. Virtual: a simulation calls back itself.
+  virtual TimerId Schedule(std::int64_t deadline_ns, std::function<void()> callback)
+      EXCLUDES(mutex_);
 
   // True when the callback was still scheduled: it will not run. False otherwise: then Cancel has
   // waited for a running callback to end, unless called from that callback. So hold no mutex that

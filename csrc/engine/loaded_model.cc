@@ -207,6 +207,8 @@ void LoadedModel::OnCompleted(const InferRequest& request) {
   if (request.failed) {
     statistics_->RecordFailure(request.failure_reason,
                                clock_.NowNs() - request.timestamps.request_start);
+  } else if (spec_->decoupled) {
+    statistics_->RecordDecoupled(request, clock_.NowNs());
   }
   budget_->GiveBack(request.input_bytes);
   if (request.parent == nullptr) budget_->requests().Done();

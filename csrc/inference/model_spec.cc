@@ -1,6 +1,7 @@
 #include "inference/model_spec.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 namespace fastserve {
@@ -27,6 +28,19 @@ TensorSpec MakeBatchInput(const ModelSpec& spec, const BatchInputSpec& batch_inp
 }
 
 }  // namespace
+
+void ApplyReshape(const TensorSpec& spec, bool to_backend, bool batching, Shape* shape) {
+  if (!spec.has_reshape) return;
+  const std::size_t batch_dims = batching ? 1 : 0;
+  if (shape->size() < batch_dims) return;
+  const Shape& from = to_backend ? spec.dims : spec.reshape;
+  const Shape& to = to_backend ? spec.reshape : spec.dims;
+  const std::span<const std::int64_t> actual(shape->data() + batch_dims,
+                                             shape->size() - batch_dims);
+  Shape mapped = MapReshape(from, to, actual);
+  if (batching) mapped.insert(mapped.begin(), shape->front());
+  *shape = std::move(mapped);
+}
 
 const HostPolicy* HostPolicyOf(const InstanceGroupSpec& group) {
   return group.host_policy.empty() ? nullptr : &group.host_policy;

@@ -45,6 +45,8 @@ struct QueuePolicySpec {
 
 struct DynamicBatchingSpec {
   bool enabled = false;
+  // Neither preferred sizes nor a delay are configured: sizes and waits follow from measurements.
+  bool self_tuning = false;
   std::vector<std::int64_t> preferred_batch_sizes;
   std::uint64_t max_queue_delay_us = 0;
   bool preserve_ordering = false;
@@ -130,6 +132,10 @@ const HostPolicy* HostPolicyOf(const InstanceGroupSpec& group);
 const HostPolicy* CommonHostPolicy(const ModelSpec& spec);
 
 const TensorSpec* FindTensor(const std::vector<TensorSpec>& tensors, std::string_view name);
+
+// Replaces the configured shape by the one the other side expects, behind the batch dimension if
+// there is one.
+void ApplyReshape(const TensorSpec& spec, bool to_backend, bool batching, Shape* shape);
 
 // Null for an output that is split by rows.
 const BatchOutputSpec* FindBatchOutput(const ModelSpec& spec, std::string_view name);

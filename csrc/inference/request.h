@@ -53,6 +53,7 @@ struct RequestTimestamps {
   std::int64_t compute_input_end = 0;
   std::int64_t compute_output_start = 0;
   std::int64_t compute_end = 0;
+  std::int64_t first_response = 0;  // of a decoupled model, set by its backend
 };
 
 enum class FailureReason : std::uint8_t { kRejected, kCanceled, kBackend, kOther };

@@ -4,27 +4,12 @@
 #include <cstring>
 #include <utility>
 
-#include "inference/classification.h"
+#include "inference/response_output.h"
 #include "scheduling/ragged_batch.h"
 
 namespace fastserve {
 
 namespace {
-
-// Replaces the configured shape by the one the other side expects, behind the batch dimension if
-// there is one.
-void ApplyReshape(const TensorSpec& spec, bool to_backend, bool batching, Shape* shape) {
-  if (!spec.has_reshape) return;
-  const std::size_t batch_dims = batching ? 1 : 0;
-  if (shape->size() < batch_dims) return;
-  const Shape& from = to_backend ? spec.dims : spec.reshape;
-  const Shape& to = to_backend ? spec.reshape : spec.dims;
-  const std::span<const std::int64_t> actual(shape->data() + batch_dims,
-                                             shape->size() - batch_dims);
-  Shape mapped = MapReshape(from, to, actual);
-  if (batching) mapped.insert(mapped.begin(), shape->front());
-  *shape = std::move(mapped);
-}
 
 // One tensor of the rows of all requests' input number `index`.
 Result<Tensor> GatherInput(const Execution& execution, std::size_t index) {
@@ -98,51 +83,20 @@ Result<std::vector<std::size_t>> RequestOffsets(const Execution& execution, cons
   return offsets;
 }
 
-const RequestedOutput* FindRequested(const InferRequest& request, std::string_view name) {
-  for (const RequestedOutput& output : request.outputs) {
-    if (output.name == name) return &output;
-  }
-  return nullptr;
-}
-
-// Adds one output to one response: reshaped, and classified when asked for. `spec` may be null (an
-// output that the configuration does not list).
-void AddOutput(const TensorSpec* spec, bool batching, Tensor tensor, const InferRequest& request,
-               InferResponse* response) {
-  const RequestedOutput* requested = FindRequested(request, tensor.name);
-  if (requested == nullptr && !request.outputs.empty()) return;
-  if (spec != nullptr) ApplyReshape(*spec, /*to_backend=*/false, batching, &tensor.shape);
-  if (requested != nullptr && requested->classification_count != 0) {
-    static const std::vector<std::string> kNoLabels;
-    const auto& labels = spec != nullptr ? spec->labels : kNoLabels;
-    Result<Tensor> classes = Classify(tensor, requested->classification_count, batching, labels);
-    if (!classes.ok()) {
-      response->status = classes.status();
-      return;
-    }
-    tensor = std::move(*classes);
-  }
-  response->outputs.push_back(std::move(tensor));
-}
-
 Status SplitOutput(const ModelSpec& spec, const Execution& execution, Tensor* output,
                    std::vector<InferResponse>* responses) {
-  const bool batching = spec.max_batch_size > 0;
-  const TensorSpec* output_spec = FindTensor(spec.outputs, output->name);
   const BatchOutputSpec* scatter =
       spec.batch_outputs.empty() ? nullptr : FindBatchOutput(spec, output->name);
   if (scatter != nullptr) {
     FASTSERVE_ASSIGN_OR_RETURN(std::vector<Tensor> parts,
                                ScatterOutput(spec, *scatter, execution, *output));
     for (std::size_t i = 0; i < parts.size(); ++i) {
-      AddOutput(output_spec, batching, std::move(parts[i]), *execution.requests[i],
-                &(*responses)[i]);
+      AddOutput(spec, std::move(parts[i]), *execution.requests[i], &(*responses)[i]);
     }
     return Status::Ok();
   }
   if (execution.requests.size() == 1) {
-    AddOutput(output_spec, batching, std::move(*output), *execution.requests[0],
-              &responses->front());
+    AddOutput(spec, std::move(*output), *execution.requests[0], &responses->front());
     return Status::Ok();
   }
   FASTSERVE_ASSIGN_OR_RETURN(const std::vector<std::size_t> offsets,
@@ -152,20 +106,24 @@ Status SplitOutput(const ModelSpec& spec, const Execution& execution, Tensor* ou
     Tensor rows{output->name, output->type, output->shape,
                 output->data.Slice(offsets[i], offsets[i + 1] - offsets[i])};
     rows.shape[0] = request.batch_size;
-    AddOutput(output_spec, batching, std::move(rows), request, &(*responses)[i]);
+    AddOutput(spec, std::move(rows), request, &(*responses)[i]);
   }
   return Status::Ok();
 }
 
 }  // namespace
 
+void CountRows(Execution* execution) {
+  execution->batch_size = 0;
+  for (const RequestPtr& request : execution->requests)
+    execution->batch_size += request->batch_size;
+}
+
 Status AssembleBatch(const ModelSpec& spec, Execution* execution) {
   const bool batching = spec.max_batch_size > 0;
   InferRequest& first = *execution->requests.front();
   const bool alone = execution->requests.size() == 1;
-  execution->batch_size = 0;
-  for (const RequestPtr& request : execution->requests)
-    execution->batch_size += request->batch_size;
+  CountRows(execution);
   CollectRequestedOutputs(execution);
   execution->inputs.clear();
   execution->outputs.clear();

@@ -13,6 +13,9 @@
 
 namespace fastserve {
 
+// Fills execution->batch_size.
+void CountRows(Execution* execution);
+
 // Fills execution->inputs, requested_outputs and batch_size from execution->requests (validated,
 // same shapes but for ragged inputs). Errors: Unavailable when memory is exhausted; those of
 // AppendBatchInputs.

@@ -42,12 +42,14 @@ bool BatchPolicy::IsPreferred(std::int64_t batch_size) const {
   return std::binary_search(preferred_.begin(), preferred_.end(), batch_size);
 }
 
-BatchPolicy::Prefix BatchPolicy::LongestPrefix(const PolicyQueue& queue) const {
+// A request of more rows than the limit is a batch of its own.
+BatchPolicy::Prefix BatchPolicy::LongestPrefix(const PolicyQueue& queue,
+                                               std::int64_t row_limit) const {
   const InferRequest* head = queue.front();
   Prefix prefix;
   for (const InferRequest* request = head; request != nullptr; request = queue.Next(request)) {
-    if (prefix.all.batch_size + request->batch_size > max_batch_size_ ||
-        !SameBatchShape(*head, *request, ragged_)) {
+    const bool fits = prefix.all.batch_size + request->batch_size <= row_limit || request == head;
+    if (!fits || !SameBatchShape(*head, *request, ragged_)) {
       prefix.closed = true;
       break;
     }
@@ -55,7 +57,7 @@ BatchPolicy::Prefix BatchPolicy::LongestPrefix(const PolicyQueue& queue) const {
     prefix.all.batch_size += request->batch_size;
     ++prefix.all.request_count;
     if (IsPreferred(prefix.all.batch_size)) prefix.preferred = prefix.all;
-    if (prefix.all.batch_size == max_batch_size_) break;
+    if (prefix.all.batch_size >= max_batch_size_) break;
   }
   return prefix;
 }
@@ -65,12 +67,26 @@ BatchChoice BatchPolicy::Choose(const PolicyQueue& queue, std::int64_t now_ns) c
   if (head == nullptr) return {};
   if (!dynamic_) return {1, head->batch_size, 0};
 
-  auto [all, preferred, oldest_ns, closed] = LongestPrefix(queue);
+  auto [all, preferred, oldest_ns, closed] = LongestPrefix(queue, max_batch_size_);
   if (preferred.request_count != 0) return preferred;
   if (closed || max_queue_delay_ns_ == 0 || all.batch_size >= preferred_.back()) return all;
   const std::int64_t ready_at_ns = oldest_ns + max_queue_delay_ns_;
   if (ready_at_ns > now_ns) all.ready_at_ns = ready_at_ns;
   return all;
+}
+
+BatchChoice BatchPolicy::ChooseTuned(const PolicyQueue& queue, const SelfTuning& tuning,
+                                     std::int64_t now_ns) const {
+  const Prefix prefix = LongestPrefix(queue, tuning.row_limit());
+  BatchChoice choice = prefix.all;
+  if (choice.request_count == 0 || prefix.closed || choice.batch_size >= max_batch_size_)
+    return choice;
+  const std::int64_t until_ns = tuning.WaitUntilNs(choice.batch_size, now_ns);
+  // Nobody's timeout passes because of a wait that its configuration does not ask for.
+  const std::int64_t timeout_ns = queue.next_deadline_ns();
+  if (until_ns > now_ns && (timeout_ns == 0 || timeout_ns > until_ns))
+    choice.ready_at_ns = until_ns;
+  return choice;
 }
 
 }  // namespace fastserve

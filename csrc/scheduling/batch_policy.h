@@ -10,6 +10,7 @@
 
 #include "inference/model_spec.h"
 #include "scheduling/policy_queue.h"
+#include "scheduling/self_tuning.h"
 
 namespace fastserve {
 
@@ -32,6 +33,9 @@ class BatchPolicy {
   explicit BatchPolicy(const ModelSpec& spec);
   // O(size of the batch).
   BatchChoice Choose(const PolicyQueue& queue, std::int64_t now_ns) const;
+  // As `tuning` says instead of preferred sizes and a delay.
+  BatchChoice ChooseTuned(const PolicyQueue& queue, const SelfTuning& tuning,
+                          std::int64_t now_ns) const;
 
  private:
   // The requests at the front that can share a batch, and those of them that make a preferred size.
@@ -43,7 +47,7 @@ class BatchPolicy {
   };
 
   bool IsPreferred(std::int64_t batch_size) const;
-  Prefix LongestPrefix(const PolicyQueue& queue) const;
+  Prefix LongestPrefix(const PolicyQueue& queue, std::int64_t row_limit) const;
 
   const bool dynamic_;
   const std::int64_t max_batch_size_;

@@ -35,7 +35,14 @@ void BatchSlot::Run(bool lent) {
   const std::shared_ptr<DynamicBatcher> keep = batcher_.shared_from_this();
   times_ = {};
   times_.compute_start_ns = batcher_.clock_.NowNs();
-  const Status status = AssembleBatch(*batcher_.spec_, &execution_);
+  Status status;
+  if (instance_.takes_requests()) {
+    CountRows(&execution_);
+    for (const RequestPtr& request : execution_.requests)
+      request->timestamps.compute_start = times_.compute_start_ns;
+  } else {
+    status = AssembleBatch(*batcher_.spec_, &execution_);
+  }
   times_.compute_input_end_ns = batcher_.clock_.NowNs();
   if (!status.ok()) {
     OnExecuted(&execution_, status);
@@ -47,7 +54,11 @@ void BatchSlot::Run(bool lent) {
 void BatchSlot::OnExecuted(Execution* execution, Status status) {
   times_.compute_output_start_ns = batcher_.clock_.NowNs();
   batcher_.RecordCost(times_.compute_output_start_ns - times_.compute_start_ns);
-  if (status.ok()) status = SplitBatch(*batcher_.spec_, execution, &responses_);
+  if (instance_.takes_requests()) {
+    responses_ = std::exchange(execution->responses, {});
+  } else if (status.ok()) {
+    status = SplitBatch(*batcher_.spec_, execution, &responses_);
+  }
   Finish(status);
 }
 
@@ -57,19 +68,24 @@ void BatchSlot::Finish(const Status& status) {
   // Ends after the slot is given back: this thread then has time for the receivers' work.
   DeliveryScope delivery;
   Respond(status);
+  const DynamicBatcher::BatchRun run{
+      execution_.batch_size, status.ok() ? times_.compute_end_ns - times_.compute_start_ns : 0,
+      times_.compute_end_ns, lent_};
   execution_.inputs.clear();
   execution_.outputs.clear();
   execution_.requests.clear();
   responses_.clear();
-  const bool lent = lent_;  // another thread may have the slot as soon as it is released
-  batcher_.ReleaseSlot(this, lent);
-  delivery.set_may_linger(!lent && batcher_.pending_requests() == 0);
+  // Another thread may have the slot as soon as it is released.
+  batcher_.ReleaseSlot(this, run);
+  delivery.set_may_linger(!run.lent && batcher_.pending_requests() == 0);
 }
 
 void BatchSlot::Record(bool succeeded) {
   const std::vector<RequestPtr>* counted = &execution_.requests;
   std::vector<RequestPtr> answered;
-  if (succeeded) {
+  if (batcher_.spec_->decoupled) {
+    counted = &answered;  // each counts when it ends
+  } else if (succeeded) {
     for (std::size_t i = 0; i < responses_.size(); ++i)
       FailIfAbandoned(*execution_.requests[i], &responses_[i]);
     if (!std::ranges::all_of(responses_, AnswersItsRequest)) {
@@ -84,6 +100,7 @@ void BatchSlot::Record(bool succeeded) {
 }
 
 void BatchSlot::Respond(const Status& status) {
+  if (batcher_.spec_->decoupled) return;  // its backend does
   if (batcher_.order_ == nullptr) {
     SendResponses(execution_.requests, times_, status, &responses_);
     return;

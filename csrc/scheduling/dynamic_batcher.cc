@@ -32,6 +32,7 @@ DynamicBatcher::DynamicBatcher(Options options)
       timer_(*options.timer),
       statistics_(std::move(options.statistics)),
       policy_(*spec_),
+      own_threads_(options.own_threads),
       ring_(kIngressCapacity),
       level_pending_(std::make_unique<std::atomic<std::uint64_t>[]>(
           std::max(spec_->dynamic_batching.priority_levels, 1U))),
@@ -59,7 +60,10 @@ void DynamicBatcher::Start() {
   {
     const MutexLock lock(mutex_);
     for (const auto& slot : slots_) idle_slots_.push_back(slot.get());
+    if (spec_->dynamic_batching.self_tuning && spec_->max_batch_size > 1)
+      tuning_ = std::make_unique<SelfTuning>(spec_->max_batch_size, slots_.size());
   }
+  if (!own_threads_) return;
   for (const auto& slot : slots_) {
     workers_.emplace_back("fs-instance", [self = shared_from_this(), home = slot->host_policy()] {
       self->WorkerLoop(home);
@@ -125,11 +129,12 @@ void DynamicBatcher::Append(RequestPtr request) {
   if (!has_timeout && ring_.TryPush(std::move(request))) return;
   const MutexLock lock(mutex_);
   DrainRingLocked();
-  queue_.Push(std::move(request));
+  AdmitLocked(std::move(request));
   if (has_timeout) ArmTimerLocked(queue_.next_deadline_ns());
 }
 
 bool DynamicBatcher::lendable() const {
+  if (!own_threads_) return true;
   const std::int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
   // An instance with several slots completes on threads of its own.
   const bool synchronous = slots_.size() == instances_.size();
@@ -207,14 +212,21 @@ BatchSlot* DynamicBatcher::TryFormLocked(Dropped* dropped) {
     if (pending_requests() < hold_until_queued_) return nullptr;
     hold_until_queued_ = 0;
   }
-  const BatchChoice choice = policy_.Choose(queue_, now_ns);
+  const BatchChoice choice = ChooseLocked(now_ns);
   if (choice.ready_at_ns != 0) {
     ArmTimerLocked(choice.ready_at_ns);
     return nullptr;
   }
   BatchSlot* slot = TakeIdleSlotLocked();
-  if (slot != nullptr) FillSlotLocked(choice.request_count, slot);
+  if (slot == nullptr) return nullptr;
+  FillSlotLocked(choice.request_count, slot);
+  if (tuning_) tuning_->OnFormed(now_ns);
   return slot;
+}
+
+BatchChoice DynamicBatcher::ChooseLocked(std::int64_t now_ns) {
+  if (tuning_) return policy_.ChooseTuned(queue_, *tuning_, now_ns);
+  return policy_.Choose(queue_, now_ns);
 }
 
 BatchSlot* DynamicBatcher::TakeIdleSlotLocked() {
@@ -238,7 +250,12 @@ void DynamicBatcher::WithdrawClaimsLocked() {
 
 void DynamicBatcher::DrainRingLocked() {
   RequestPtr request;
-  while (ring_.TryPop(&request)) queue_.Push(std::move(request));
+  while (ring_.TryPop(&request)) AdmitLocked(std::move(request));
+}
+
+void DynamicBatcher::AdmitLocked(RequestPtr request) {
+  if (tuning_) tuning_->OnArrival(request->batch_size, request->timestamps.queue_start);
+  queue_.Push(std::move(request));
 }
 
 void DynamicBatcher::DropCancelledHeadLocked(Dropped* dropped) {
@@ -311,14 +328,15 @@ void DynamicBatcher::OnCancel(const RequestPtr& request) {
   work_.NotifyOne();
 }
 
-void DynamicBatcher::ReleaseSlot(BatchSlot* slot, bool lent) {
+void DynamicBatcher::ReleaseSlot(BatchSlot* slot, const BatchRun& run) {
   {
     const MutexLock lock(mutex_);
+    if (tuning_) tuning_->OnCompleted(run.batch_size, run.cost_ns, run.end_ns);
     if (slot->claim() != nullptr) slot->claim()->GiveBack();
     idle_slots_.push_back(slot);
   }
   // A lending thread forms the next batch itself, or wakes a worker when it ends (RunLent).
-  const bool work_left = pending_requests() != 0 && !lent;
+  const bool work_left = pending_requests() != 0 && !run.lent;
   if (work_left || stopping_.load(std::memory_order_relaxed)) work_.NotifyOne();
 }
 

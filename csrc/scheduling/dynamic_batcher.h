@@ -30,6 +30,7 @@
 #include "scheduling/rate_limiter.h"
 #include "scheduling/response_order.h"
 #include "scheduling/scheduler.h"
+#include "scheduling/self_tuning.h"
 
 namespace fastserve {
 
@@ -58,6 +59,9 @@ class DynamicBatcher final : public Scheduler,
     // Hold batching until this many requests are queued, once (TRITONSERVER_DELAY_SCHEDULER). 0 =
     // off.
     std::uint32_t hold_until_queued = 0;
+    // False: no threads, every batch runs in RunLent on the thread that calls it, however long it
+    // takes; the caller calls it after each Enqueue, completion and timer (simulations).
+    bool own_threads = true;
   };
 
   // Starts the worker threads.
@@ -87,6 +91,13 @@ class DynamicBatcher final : public Scheduler,
     std::vector<RequestPtr> stopped;
     bool empty() const { return timed_out.empty() && cancelled.empty() && stopped.empty(); }
   };
+  // What is known of a batch that has ended.
+  struct BatchRun {
+    std::int64_t batch_size = 0;
+    std::int64_t cost_ns = 0;  // from start to end; 0: it failed
+    std::int64_t end_ns = 0;
+    bool lent = false;
+  };
 
   explicit DynamicBatcher(Options options);
   void Start();
@@ -109,6 +120,9 @@ class DynamicBatcher final : public Scheduler,
   void DrainRingLocked() REQUIRES(mutex_);
   void DropCancelledHeadLocked(Dropped* dropped) REQUIRES(mutex_);
   void DropAllLocked(Dropped* dropped) REQUIRES(mutex_);
+  // Into the queue, for good.
+  void AdmitLocked(RequestPtr request) REQUIRES(mutex_);
+  BatchChoice ChooseLocked(std::int64_t now_ns) REQUIRES(mutex_);
   void FillSlotLocked(std::size_t request_count, BatchSlot* slot) REQUIRES(mutex_);
   void ArmTimerLocked(std::int64_t deadline_ns) REQUIRES(mutex_);
   void OnTimer(std::int64_t deadline_ns) EXCLUDES(mutex_);
@@ -116,7 +130,7 @@ class DynamicBatcher final : public Scheduler,
   // Counts the request as waiting. False when its level is full.
   bool BeginWaiting(const InferRequest& request);
   void EndWaiting(const InferRequest& request);
-  void ReleaseSlot(BatchSlot* slot, bool lent);
+  void ReleaseSlot(BatchSlot* slot, const BatchRun& run);
   void RecordCost(std::int64_t execute_ns);
 
   // First: the claims go before it, maybe on a thread that outlives the engine (see Stop).
@@ -126,6 +140,7 @@ class DynamicBatcher final : public Scheduler,
   DeadlineTimer& timer_;
   const std::shared_ptr<ModelStatistics> statistics_;
   const BatchPolicy policy_;
+  const bool own_threads_;
 
   BoundedRing<RequestPtr> ring_;
   std::atomic<std::uint64_t> pending_{0};  // in the ring or the queue
@@ -138,6 +153,7 @@ class DynamicBatcher final : public Scheduler,
 
   Mutex mutex_;
   PolicyQueue queue_;  // guarded by mutex_, but for what is thread safe
+  std::unique_ptr<SelfTuning> tuning_ GUARDED_BY(mutex_);  // null: as configured
   std::vector<BatchSlot*> idle_slots_ GUARDED_BY(mutex_);
   ArmedDeadlines armed_ GUARDED_BY(mutex_);
   std::uint32_t hold_until_queued_ GUARDED_BY(mutex_);

@@ -80,6 +80,24 @@ void ModelStatistics::ObserveBatchLocked(const std::vector<RequestPtr>& requests
                     times.compute_end_ns - times.compute_output_start_ns, now_ns, count);
 }
 
+void ModelStatistics::RecordDecoupled(const InferRequest& request, std::int64_t end_ns) {
+  const RequestTimestamps& times = request.timestamps;
+  const std::int64_t queue_ns = times.compute_start - times.queue_start;
+  const std::int64_t request_ns = end_ns - times.request_start;
+  Record(&histograms_.queue, queue_ns);
+  Record(&histograms_.request, request_ns);
+
+  const MutexLock lock(mutex_);
+  Add(&numbers_.success, 1, request_ns);
+  Add(&numbers_.queue, 1, queue_ns);
+  if (optional_ == nullptr) return;
+  // Without any response: when it ended.
+  const std::int64_t first_ns = times.first_response == 0 ? end_ns : times.first_response;
+  optional_->RecordFirstResponse(first_ns - times.request_start);
+  optional_->Record(SummaryPhase::kRequest, request_ns, end_ns);
+  optional_->Record(SummaryPhase::kQueue, queue_ns, end_ns);
+}
+
 void ModelStatistics::RecordEnsemble(const InferRequest& request, const ComputeSums& sums,
                                      std::int64_t end_ns, std::int64_t wall_ms) {
   const RequestTimestamps& times = request.timestamps;

@@ -79,6 +79,9 @@ class ModelStatistics {
   // successes if it `succeeded`.
   void RecordBatch(const std::vector<RequestPtr>& requests, std::int64_t batch_size,
                    const BatchTimes& times, bool succeeded, std::int64_t wall_ms);
+  // A request to a decoupled model, after its final response: a success. What its execution took is
+  // in RecordBatch, which counts none of its requests.
+  void RecordDecoupled(const InferRequest& request, std::int64_t end_ns);
   // A request that an ensemble answered, as Triton counts it: one execution of its own, the compute
   // phases of its steps added up (so they may exceed the request's duration when steps run side by
   // side), the queue phase its wait before the first step.

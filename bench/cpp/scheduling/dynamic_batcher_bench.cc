@@ -56,11 +56,13 @@ RequestPtr MakeRequest(const BufferPtr& buffer, const std::shared_ptr<ResponseSi
   return request;
 }
 
-// range(0): requests per turn, all of which fit one batch.
+// range(0): requests per turn, all of which fit one batch; range(1): sizes and waits are tuned.
 void BM_EnqueueAndRunLent(benchmark::State& state) {
   DeadlineTimer timer(SystemClock());
   DynamicBatcher::Options options;
-  options.spec = EchoSpec(static_cast<int>(state.range(0)));
+  const auto spec = EchoSpec(static_cast<int>(state.range(0)));
+  spec->dynamic_batching.self_tuning = state.range(1) != 0;
+  options.spec = spec;
   options.clock = &SystemClock();
   options.timer = &timer;
   options.statistics = std::make_shared<ModelStatistics>();
@@ -80,7 +82,7 @@ void BM_EnqueueAndRunLent(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * state.range(0));
   batcher->Stop();
 }
-BENCHMARK(BM_EnqueueAndRunLent)->Arg(1)->Arg(8)->Arg(64);
+BENCHMARK(BM_EnqueueAndRunLent)->ArgsProduct({{1, 8, 64}, {0, 1}});
 
 // The queue alone, with range(0) requests waiting: one leaves, one arrives.
 void BM_PolicyQueueTurn(benchmark::State& state) {

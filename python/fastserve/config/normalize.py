@@ -12,6 +12,15 @@ KIND_AUTO, KIND_GPU, KIND_CPU, KIND_MODEL = 0, 1, 2, 3
 _DEFAULT_CPU_COUNT = {"onnxruntime": 2}
 
 
+def leaves_batching_open(config: ModelConfig) -> bool:
+    """True when neither preferred batch sizes nor a queue delay are given: the server tunes both.
+
+    To be asked before the defaults are written in.
+    """
+    batching = config.dynamic_batching
+    return not batching.preferred_batch_size and batching.max_queue_delay_microseconds == 0
+
+
 def normalize_config(config: ModelConfig) -> list[str]:
     """Fills version_policy, instance_group, batching and optimization defaults in place; returns
     warnings.

@@ -14,7 +14,7 @@ from fastserve.config.complete import (
 )
 from fastserve.config.fingerprint import model_fingerprint
 from fastserve.config.host_policy import add_host_policies
-from fastserve.config.normalize import normalize_config
+from fastserve.config.normalize import leaves_batching_open, normalize_config
 from fastserve.config.parse import ModelConfig, new_config, read_config
 from fastserve.config.paths import check_model_name
 from fastserve.config.ragged import validate_batch_inputs
@@ -76,6 +76,7 @@ def resolve_model(
     refuse_unoffered(config)
     validate_sequence_tensors(config)
     validate_batch_inputs(config)
+    self_tuning = leaves_batching_open(config)
     warnings = normalize_config(config)
     versions, version_warnings = select_versions(config, existing)
     backend_config = settings.backend_settings(config.backend)
@@ -85,6 +86,9 @@ def resolve_model(
         _complete(config, versions, model_directory, settings, read_signature)
     warnings += version_warnings + normalize_config(config) + validate_config(config)
     specs = [model_spec(config, version, model_directory, backend_config) for version in versions]
+    for spec in specs:
+        if "dynamic_batching" in spec:
+            spec["dynamic_batching"]["self_tuning"] = self_tuning
     if settings.fingerprint_cached_models and config.response_cache.enable:
         for version, spec in zip(versions, specs, strict=True):
             spec["cache_fingerprint"] = model_fingerprint(config, version, model_directory)

@@ -125,5 +125,60 @@ TEST_F(BatchPolicyTest, FullBatchDoesNotWait) {
   EXPECT_EQ(Choose().ready_at_ns, 0);
 }
 
+// Batches of 4 rows are the most efficient, and callers come back 0.2 ms after their answers.
+class TunedBatchPolicyTest : public BatchPolicyTest {
+ protected:
+  TunedBatchPolicyTest() {
+    for (int i = 0; i < 400; ++i) {
+      const std::int64_t rows = tuning_.row_limit();
+      tuning_.OnFormed(now_ns_);
+      tuning_.OnArrival(rows, now_ns_ + kReturnNs);
+      now_ns_ += 10'000'000 + rows * (rows > 4 ? 20'000'000 : 10'000);
+      tuning_.OnCompleted(rows, 10'000'000 + rows * (rows > 4 ? 20'000'000 : 10'000), now_ns_);
+    }
+    while (tuning_.row_limit() != 4) tuning_.OnFormed(now_ns_);  // not one that explores
+  }
+  BatchChoice ChooseTuned(const PolicyQueue& queue) {
+    return BatchPolicy(*spec_).ChooseTuned(queue, tuning_, now_ns_);
+  }
+  static constexpr std::int64_t kReturnNs = 200'000;
+  std::int64_t now_ns_ = 1;
+  SelfTuning tuning_{8, 1};
+};
+
+TEST_F(TunedBatchPolicyTest, TakesNoMoreRowsThanTheLimit) {
+  for (int i = 0; i < 7; ++i) Enqueue(1);
+  EXPECT_EQ(ChooseTuned(queue_).batch_size, 4);
+  EXPECT_EQ(ChooseTuned(queue_).ready_at_ns, 0);
+}
+
+TEST_F(TunedBatchPolicyTest, RequestOfMoreRowsThanTheLimitIsABatch) {
+  Enqueue(6);
+  Enqueue(1);
+  EXPECT_EQ(ChooseTuned(queue_).request_count, 1U);
+  EXPECT_EQ(ChooseTuned(queue_).batch_size, 6);
+}
+
+TEST_F(TunedBatchPolicyTest, WaitsForThoseWhoComeBack) {
+  Enqueue(1);
+  EXPECT_GT(ChooseTuned(queue_).ready_at_ns, now_ns_);
+}
+
+TEST_F(TunedBatchPolicyTest, DoesNotWaitWhenTheNextRequestCannotJoin) {
+  Enqueue(1, 2);
+  Enqueue(1, 3);
+  EXPECT_EQ(ChooseTuned(queue_).ready_at_ns, 0);
+}
+
+TEST_F(TunedBatchPolicyTest, DoesNotWaitPastTheTimeoutOfARequest) {
+  DynamicBatchingSpec spec;
+  spec.default_queue_policy.default_timeout_us = 100;
+  PolicyQueue queue(spec);
+  RequestPtr request = MakeRequest("r", nullptr);
+  request->timestamps.queue_start = now_ns_;
+  queue.Push(std::move(request));
+  EXPECT_EQ(ChooseTuned(queue).ready_at_ns, 0);
+}
+
 }  // namespace
 }  // namespace fastserve

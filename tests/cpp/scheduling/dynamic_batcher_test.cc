@@ -283,6 +283,31 @@ TEST_F(DynamicBatcherTest, StatisticsAddUp) {
   EXPECT_EQ(numbers.batches.at(3).compute_infer.count, 1U);
 }
 
+TEST_F(DynamicBatcherTest, TunedBatchesRunAtOnceWhileNothingIsKnown) {
+  spec_->dynamic_batching.self_tuning = true;
+  Start();
+  strings_->Hold();
+  Enqueue("first");
+  strings_->AwaitStarted(1);
+  for (int i = 0; i < 8; ++i) Enqueue(std::to_string(i));
+  strings_->Release();
+  sink_->Await(9);
+  ASSERT_EQ(strings_->seen().size(), 2U);
+  EXPECT_EQ(strings_->seen()[1].batch_size, 8);
+}
+
+TEST_F(DynamicBatcherTest, TunedBatchTakesARequestThatIsLargerThanTheLimit) {
+  spec_->dynamic_batching.self_tuning = true;
+  Start();
+  for (std::size_t i = 1; i <= 20; ++i) {
+    Enqueue("row", 0, 1);
+    sink_->Await(i);
+  }
+  Enqueue("large", 0, 8);
+  EXPECT_TRUE(sink_->Await(21)[20].response.status.ok());
+  EXPECT_EQ(strings_->seen().back().batch_size, 8);
+}
+
 TEST_F(DynamicBatcherTest, ServesUrgentRequestsFirst) {
   spec_->dynamic_batching.priority_levels = 3;
   spec_->dynamic_batching.default_priority_level = 3;

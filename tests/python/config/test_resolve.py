@@ -6,6 +6,7 @@ from pathlib import Path
 import fastserve
 import numpy as np
 import pytest
+from fastserve.config.resolve import ConfigSettings, resolve_model
 from fastserve.errors import FastserveError, InternalError
 
 from tests.models.repository import write_repository
@@ -141,3 +142,25 @@ def test_a_load_is_tried_again_as_often_as_asked(serve, capfd):
     with pytest.raises(InternalError):
         serve('default_model_filename: "none.onnx"', model_load_retry_count=2)
     assert capfd.readouterr().err.count("failed, trying again") == 2
+
+
+@pytest.mark.parametrize(
+    ("batching", "tuned"),
+    [
+        ("dynamic_batching { }", True),
+        ("dynamic_batching { default_queue_policy { max_queue_size: 9 } }", True),
+        ("dynamic_batching { preferred_batch_size: 4 }", False),
+        ("dynamic_batching { max_queue_delay_microseconds: 100 }", False),
+        ("", False),
+    ],
+)
+def test_batching_is_tuned_when_neither_sizes_nor_a_delay_are_given(tmp_path, batching, tuned):
+    directory = tmp_path / "m"
+    (directory / "1").mkdir(parents=True)
+    text = 'backend: "identity" max_batch_size: 4 '
+    tensor = "{ name: %r data_type: TYPE_FP32 dims: [ 1 ] }"
+    text += f"input [ {tensor % 'INPUT0'} ] output [ {tensor % 'OUTPUT0'} ] {batching}"
+    (directory / "config.pbtxt").write_text(text)
+    resolved = resolve_model("m", directory, ConfigSettings(), lambda _: {})
+    spec = resolved.specs[0].get("dynamic_batching", {})
+    assert spec.get("self_tuning", False) is tuned

@@ -1,0 +1,128 @@
+"""`dynamic_batching { }` against the best of a small sweep of settings, live.
+
+Three models of different cost curves (bench/cost_curves.py), a server for each setting, all running
+at the same time, of which one is under load at a time. Throughput with 32 callers; p99 at half of
+the best throughput, with Poisson arrivals. For each figure the setting with the best median is
+the bound.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from clients import grpc_options, own_loop
+from cost_curves import tuned_subjects
+from harness import Report, Server, alternate, arguments, cores, fastserve, finish, parse
+from models import CALLERS, Subject, message_of, write_repository
+from tiny import INFER
+
+# isort: split
+from fastserve import _core
+
+MODELS = ("tiny", "minilm", "magika")
+MAX_BATCH_SIZE = 32
+TUNED = ""
+LEARNING = 4
+LEAST_SECONDS = 2.0  # a batch of 32 rows takes a quarter of a second
+# Preferred sizes, and delays in microseconds; the delays are about half of what one row of the real
+# models costs, and a little.
+SWEEP = {
+    "preferred 32": "preferred_batch_size: 32",
+    "preferred 8": "preferred_batch_size: 8",
+    "preferred 2": "preferred_batch_size: 2",
+    "preferred 1": "preferred_batch_size: 1",
+    "preferred 8, delay 4 ms": "preferred_batch_size: 8 max_queue_delay_microseconds: 4000",
+    "preferred 32, delay 0.2 ms": "preferred_batch_size: 32 max_queue_delay_microseconds: 200",
+}
+CONFIG = """backend: "onnxruntime"
+max_batch_size: {batch}
+dynamic_batching {{ {batching} }}
+instance_group [ {{ count: 1 kind: KIND_CPU }} ]
+"""
+
+
+def rate_of(server: Server, message: bytes, seconds: float) -> float:
+    load = grpc_options(server.grpc, INFER, message, CALLERS, connections=4)
+    return own_loop(load, seconds).rate
+
+
+def p99_of(server: Server, message: bytes, rate: float, seconds: float) -> float:
+    """At a given rate of Poisson arrivals."""
+    load = grpc_options(server.grpc, INFER, message, 1024, connections=4)
+    load.arrival, load.request_rate = _core.Arrival.POISSON, rate  # type: ignore[attr-defined]
+    return own_loop(load, seconds).p99_us
+
+
+def settings(names: list[str]) -> dict[str, str]:
+    return {"{ }": TUNED, **{name: SWEEP[name] for name in names}}
+
+
+def sample(
+    servers: dict[str, Server], rounds: int, measure: Callable[[Server], float]
+) -> dict[str, list[float]]:
+    sides = [lambda server=server: measure(server) for server in servers.values()]
+    return dict(zip(servers, alternate(rounds, *sides), strict=True))
+
+
+def compare(report: Report, subject: Subject, servers: dict[str, Server], options: object) -> None:
+    rounds, seconds = options.rounds, options.seconds  # type: ignore[attr-defined]
+    message = message_of(subject)
+    for name, server in servers.items():
+        # The tuning has to see each size a few times first.
+        rate_of(server, message, LEARNING * seconds if name == "{ }" else seconds / 2)
+    rates = sample(servers, rounds, lambda server: rate_of(server, message, seconds))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    by_hand = [name for name in medians if name != "{ }"]
+    best = max(by_hand, key=lambda name: medians[name])
+    report.compare(
+        f"{subject.name}, {CALLERS} callers; best: {best}",
+        rates["{ }"],
+        rates[best],
+        "rows/s",
+        ">= 0.85",
+    )
+    half = medians[best] / 2
+    tails = sample(servers, rounds, lambda server: p99_of(server, message, half, seconds))
+    best = min(by_hand, key=lambda name: statistics.median(tails[name]))
+    report.compare(
+        f"{subject.name}, p99 at {half:,.0f} rows/s; best: {best}",
+        tails["{ }"],
+        tails[best],
+        "us",
+        "<= 1.15",
+    )
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--only", choices=MODELS)
+    options = parse(parser)
+    options.seconds = max(options.seconds, LEAST_SECONDS)
+    swept = list(SWEEP)[1:2] if options.smoke else list(SWEEP)
+    options.rounds = options.rounds if options.smoke else max(options.rounds, 5)
+    report = Report(
+        "self_tuning",
+        "dynamic_batching { } against the best setting found by hand",
+        f"{cores()}; gRPC, {CALLERS} callers on 4 connections, then Poisson arrivals at half "
+        f"of the best rate; one instance; the best of {len(swept)} settings; median of "
+        f"{options.rounds} alternating rounds of {options.seconds:g} s.",
+    )
+    for name in MODELS:
+        if options.only not in (None, name):
+            continue
+        with ExitStack() as stack:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            servers = {}
+            for index, (setting, batching) in enumerate(settings(swept).items()):
+                config = CONFIG.format(batch=MAX_BATCH_SIZE, batching=batching)
+                chosen = [s for s in tuned_subjects(root, config) if s.name == name]
+                place = write_repository(root / f"repository-{index}", chosen)
+                servers[setting] = stack.enter_context(fastserve(place))
+            compare(report, chosen[0], servers, options)
+    finish(report, options)
+
+
+if __name__ == "__main__":
+    main()
