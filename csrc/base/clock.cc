@@ -6,8 +6,6 @@ namespace fastserve {
 
 namespace {
 
-constexpr std::int64_t kNsPerSecond = 1'000'000'000;
-
 class RealClock final : public Clock {
  public:
   std::int64_t NowNs() const override {

@@ -6,6 +6,10 @@
 
 namespace fastserve {
 
+inline constexpr std::int64_t kNsPerUs = 1'000;
+inline constexpr std::int64_t kNsPerMs = 1'000'000;
+inline constexpr std::int64_t kNsPerSecond = 1'000'000'000;
+
 // Monotonic and wall time. Thread safe; never blocks.
 class Clock {
  public:

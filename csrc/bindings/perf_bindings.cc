@@ -28,7 +28,7 @@ using perf::PreparedRequests;
 using perf::Protocol;
 
 constexpr double kNsPerSecond = 1e9;
-constexpr double kNsPerUs = 1e3;
+constexpr double kNsInUs = 1e3;
 
 std::int64_t Nanoseconds(double seconds) {
   return static_cast<std::int64_t>(seconds * kNsPerSecond);
@@ -110,13 +110,13 @@ void BindSnapshot(py::module_& module) {
       .def(
           "percentile_us",
           [](const LoadSnapshot& self, double percent) {
-            return self.latencies.PercentileNs(percent) / kNsPerUs;
+            return self.latencies.PercentileNs(percent) / kNsInUs;
           },
           py::arg("percent"))
       .def_property_readonly(
-          "mean_us", [](const LoadSnapshot& self) { return self.latencies.MeanNs() / kNsPerUs; })
+          "mean_us", [](const LoadSnapshot& self) { return self.latencies.MeanNs() / kNsInUs; })
       .def_property_readonly("standard_deviation_us", [](const LoadSnapshot& self) {
-        return self.latencies.StandardDeviationNs() / kNsPerUs;
+        return self.latencies.StandardDeviationNs() / kNsInUs;
       });
 #define FASTSERVE_X(name)         \
   snapshot.def_property_readonly( \

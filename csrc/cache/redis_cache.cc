@@ -9,6 +9,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "cache/response_wire.h"
 #include "concurrency/delivery_scope.h"
@@ -17,7 +18,6 @@ namespace fastserve {
 
 namespace {
 
-constexpr std::int64_t kNsPerMs = 1'000'000;
 // What may wait for Redis: beyond it a lookup finds nothing and an insertion is left out.
 constexpr std::size_t kMostCommands = 4096;
 constexpr std::size_t kMostValueBytes = std::size_t{64} << 20;

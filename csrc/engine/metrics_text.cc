@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/clock.h"
 #include "memory/buffer.h"
 #include "metrics/prometheus_text.h"
 
@@ -11,12 +12,13 @@ namespace fastserve {
 
 namespace {
 
-constexpr std::uint64_t kNsPerUs = 1000;
 constexpr std::size_t kUsualBytesPerModel = 12'000;
 
 // In the order of FailureReason; Triton's spelling.
 constexpr const char* kFailureReasons[kFailureReasonCount] = {"REJECTED", "CANCELED", "BACKEND",
                                                               "OTHER"};
+
+std::uint64_t ToUs(std::uint64_t ns) { return ns / static_cast<std::uint64_t>(kNsPerUs); }
 
 // What one scrape says of one version, read once.
 struct Row {
@@ -60,17 +62,17 @@ constexpr Counter kCounters[] = {
 
 constexpr Counter kDurations[] = {
     {"nv_inference_request_duration_us", "Cumulative inference request duration in microseconds",
-     [](const StatisticsSnapshot& n) { return n.success.ns / kNsPerUs; }},
+     [](const StatisticsSnapshot& n) { return ToUs(n.success.ns); }},
     {"nv_inference_queue_duration_us", "Cumulative inference queuing duration in microseconds",
-     [](const StatisticsSnapshot& n) { return n.queue.ns / kNsPerUs; }},
+     [](const StatisticsSnapshot& n) { return ToUs(n.queue.ns); }},
     {"nv_inference_compute_input_duration_us", "Cumulative compute input duration in microseconds",
-     [](const StatisticsSnapshot& n) { return n.compute_input.ns / kNsPerUs; }},
+     [](const StatisticsSnapshot& n) { return ToUs(n.compute_input.ns); }},
     {"nv_inference_compute_infer_duration_us",
      "Cumulative compute inference duration in microseconds",
-     [](const StatisticsSnapshot& n) { return n.compute_infer.ns / kNsPerUs; }},
+     [](const StatisticsSnapshot& n) { return ToUs(n.compute_infer.ns); }},
     {"nv_inference_compute_output_duration_us",
      "Cumulative compute output duration in microseconds",
-     [](const StatisticsSnapshot& n) { return n.compute_output.ns / kNsPerUs; }},
+     [](const StatisticsSnapshot& n) { return ToUs(n.compute_output.ns); }},
 };
 
 // Only of models whose responses are cached.
@@ -83,9 +85,9 @@ constexpr Counter kCacheCounters[] = {
 
 constexpr Counter kCacheDurations[] = {
     {"nv_cache_hit_duration_per_model", "Total cache hit duration per model, in microseconds",
-     [](const StatisticsSnapshot& n) { return n.cache_hit.ns / kNsPerUs; }},
+     [](const StatisticsSnapshot& n) { return ToUs(n.cache_hit.ns); }},
     {"nv_cache_miss_duration_per_model", "Total cache miss duration per model, in microseconds",
-     [](const StatisticsSnapshot& n) { return n.cache_miss.ns / kNsPerUs; }},
+     [](const StatisticsSnapshot& n) { return ToUs(n.cache_miss.ns); }},
 };
 
 using HistogramOf = const LatencyHistogram& (*)(const PhaseHistograms&);

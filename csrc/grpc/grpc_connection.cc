@@ -6,11 +6,12 @@
 #include <array>
 #include <cerrno>
 
+#include "base/clock.h"
+
 namespace fastserve {
 
 namespace {
 
-constexpr std::int64_t kNsPerMs = 1'000'000;
 constexpr std::int64_t kPrefaceMs = 20'000;   // from accept to the first frame
 constexpr std::int64_t kDrainPingMs = 1'000;  // for the answer to the PING after the first GOAWAY
 constexpr std::int64_t kLingerMs = 1'000;

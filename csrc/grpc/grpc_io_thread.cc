@@ -6,12 +6,13 @@
 #include <array>
 #include <limits>
 
+#include "base/clock.h"
+
 namespace fastserve {
 
 namespace {
 
 constexpr std::size_t kReadBytes = 256 * 1024;
-constexpr std::int64_t kNsPerMs = 1'000'000;
 
 void Watch(int epoll_fd, int operation, int fd, std::uint32_t events, void* user) {
   epoll_event event{};

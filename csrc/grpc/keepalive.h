@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "base/clock.h"
+
 namespace fastserve {
 
 struct KeepAliveOptions {
@@ -32,8 +34,6 @@ class KeepAlive {
   std::int64_t next_deadline_ns() const;
 
  private:
-  static constexpr std::int64_t kNsPerMs = 1'000'000;
-
   const KeepAliveOptions options_;
   std::int64_t last_received_ns_;
   std::int64_t rearmed_ns_ = 0;    // when Check last saw nothing to do

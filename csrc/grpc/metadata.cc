@@ -3,11 +3,12 @@
 #include <array>
 #include <limits>
 
+#include "base/clock.h"
+
 namespace fastserve {
 
 namespace {
 
-constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 constexpr std::size_t kMaxTimeoutDigits = 8;
 constexpr std::string_view kAlphabet =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/clock.h"
+
 namespace fastserve {
 
 // Not thread safe. Time is given by the caller.
@@ -24,8 +26,6 @@ class TokenBucket {
   void GiveBack(std::int64_t tokens) { tokens_ = std::min(burst_, tokens_ + tokens); }
 
  private:
-  static constexpr std::int64_t kNsPerSecond = 1'000'000'000;
-
   void Refill(std::int64_t now_ns) {
     const std::int64_t elapsed_ns = std::min(now_ns - last_refill_ns_, kMaxElapsedNs);
     const std::int64_t earned = elapsed_ns * per_second_ / kNsPerSecond;

@@ -17,7 +17,7 @@ namespace fastserve::perf {
 
 namespace {
 
-constexpr std::int32_t kWindowBytes = 1 << 30;
+constexpr std::int32_t kServerWindowBytes = 1 << 30;
 constexpr std::size_t kReadBytes = 64 * 1024;
 
 nghttp2_nv Header(std::string_view name, std::string_view value) {
@@ -50,9 +50,9 @@ class CannedGrpcServer::Session {
     nghttp2_session_callbacks_del(callbacks);
     const std::array<nghttp2_settings_entry, 2> settings{
         {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 1000},
-         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kWindowBytes}}};
+         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kServerWindowBytes}}};
     nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size());
-    nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kWindowBytes);
+    nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kServerWindowBytes);
   }
   ~Session() { nghttp2_session_del(session_); }
   Session(const Session&) = delete;

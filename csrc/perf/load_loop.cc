@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <ctime>
 
+#include "base/clock.h"
 #include "perf/failure_text.h"
 
 namespace fastserve::perf {
@@ -21,7 +22,6 @@ namespace {
 
 constexpr std::uint64_t kTimerToken = ~std::uint64_t{0};
 constexpr std::uint64_t kWakeToken = kTimerToken - 1;
-constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 constexpr std::int64_t kScanNs = 1'000'000;  // how exactly timeouts and abandoning are kept
 constexpr std::int64_t kLateNs = 1'000'000;
 constexpr std::size_t kScratchBytes = 256 * 1024;  // one read

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/clock.h"
 #include "inference/classification.h"
 #include "scheduling/ensemble_members.h"
 #include "scheduling/ensemble_scheduler.h"
@@ -10,8 +11,6 @@
 namespace fastserve {
 
 namespace {
-
-constexpr std::int64_t kNsPerUs = 1000;
 
 std::span<const std::int64_t> WithoutBatch(const Shape& shape, bool batches) {
   const std::span<const std::int64_t> dims = shape;

@@ -2,11 +2,11 @@
 
 #include <tuple>
 
+#include "base/clock.h"
+
 namespace fastserve {
 
 namespace {
-
-constexpr std::int64_t kNsPerUs = 1000;
 
 void Add(PhaseStatistics* phase, std::uint64_t count, std::int64_t ns) {
   phase->count += count;

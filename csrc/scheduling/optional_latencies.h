@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "base/clock.h"
 #include "metrics/bucket_histogram.h"
 #include "metrics/latency_summary.h"
 
@@ -54,7 +55,6 @@ class OptionalLatencies {
   using Summaries = std::array<LatencySummary, kSummaryPhaseCount>;
 
   static std::uint64_t ToUs(std::int64_t ns) {
-    constexpr std::int64_t kNsPerUs = 1000;
     return static_cast<std::uint64_t>(ns > 0 ? ns / kNsPerUs : 0);
   }
   LatencySummary& Of(SummaryPhase phase) { return (*summaries_)[static_cast<std::size_t>(phase)]; }

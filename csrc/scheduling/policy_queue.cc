@@ -2,10 +2,11 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
+
 namespace fastserve {
 
 namespace {
-constexpr std::int64_t kNsPerUs = 1000;
 // Longest timeout that still fits in a deadline: 146 years.
 constexpr std::uint64_t kMaxTimeoutUs = INT64_MAX / kNsPerUs / 2;
 }  // namespace

@@ -1,6 +1,7 @@
 """Runs clang-tidy on every C++ file of ours, in parallel, and remembers the clean ones.
 
-A file is checked again only when its preprocessed text, .clang-tidy or clang-tidy changed.
+The build puts several sources into one unity file each, so that what they include is read once.
+One is checked again only when its preprocessed text, .clang-tidy or clang-tidy changed.
 Usage: tidy.py BUILD_FOLDER [FILE...]    BUILD_FOLDER holds compile_commands.json.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -21,11 +23,23 @@ CACHE = ROOT / ".cache/clang-tidy"
 OURS = ("csrc", "tests/cpp", "bench/cpp")
 
 
+INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Unit:
     path: Path
     directory: str
     arguments: list[str]
+
+    def sources(self) -> set[Path]:
+        """The files of ours that it compiles: itself, or those of a unity file."""
+        if self.path.parent.name != "Unity":
+            return {self.path}
+        return {Path(name) for name in INCLUDE.findall(self.path.read_text())}
+
+    def is_ours(self) -> bool:
+        return any(path.is_relative_to(ROOT / top) for path in self.sources() for top in OURS)
 
 
 def load_units(build: Path) -> list[Unit]:
@@ -34,7 +48,7 @@ def load_units(build: Path) -> list[Unit]:
         Unit(Path(entry["file"]), entry["directory"], shlex.split(entry["command"]))
         for entry in entries
     ]
-    return [unit for unit in units if any(unit.path.is_relative_to(ROOT / top) for top in OURS)]
+    return [unit for unit in units if unit.is_ours()]
 
 
 def salt() -> bytes:
@@ -68,7 +82,7 @@ def main() -> int:
     build = Path(sys.argv[1]).resolve()
     wanted = {Path(name).resolve() for name in sys.argv[2:]}
     CACHE.mkdir(parents=True, exist_ok=True)
-    units = [unit for unit in load_units(build) if not wanted or unit.path in wanted]
+    units = [unit for unit in load_units(build) if not wanted or unit.sources() & wanted]
     salt_bytes = salt()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         reports = list(pool.map(lambda unit: check(unit, build, salt_bytes), units))

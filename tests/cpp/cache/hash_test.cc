@@ -4,16 +4,13 @@
 
 #include "cache/blake2b.h"
 #include "cache/sip_hash.h"
+#include "support/bytes.h"
 
 namespace fastserve {
 namespace {
 
 constexpr SipHasher::Key kKey = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
 using Digest128 = std::array<std::uint64_t, 2>;
-
-std::span<const std::byte> BytesOf(const std::string& text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
 
 std::string HexOf(const std::array<std::uint64_t, 4>& digest) {
   std::string hex;

@@ -5,14 +5,11 @@
 #include <limits>
 
 #include "cache_test_support.h"
+#include "support/bytes.h"
 #include "support/random.h"
 
 namespace fastserve {
 namespace {
-
-std::span<const std::byte> BytesOf(const std::string& text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
 
 Tensor BytesTensor(const std::vector<std::string>& elements) {
   std::string serialized;

@@ -8,12 +8,11 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "support/fake_clock.h"
 
 namespace fastserve {
 namespace {
-
-constexpr std::int64_t kMs = 1'000'000;
 
 class DeadlineTimerTest : public testing::Test {
  protected:
@@ -28,42 +27,42 @@ class DeadlineTimerTest : public testing::Test {
 
 TEST_F(DeadlineTimerTest, CallsBackWhenTheClockReachesTheDeadline) {
   std::promise<std::int64_t> called_at;
-  timer_->Schedule(After(5 * kMs), [&] { called_at.set_value(clock_.NowNs()); });
-  const std::int64_t deadline = After(5 * kMs);
-  clock_.Advance(4 * kMs);
-  clock_.Advance(1 * kMs);
+  timer_->Schedule(After(5 * kNsPerMs), [&] { called_at.set_value(clock_.NowNs()); });
+  const std::int64_t deadline = After(5 * kNsPerMs);
+  clock_.Advance(4 * kNsPerMs);
+  clock_.Advance(1 * kNsPerMs);
   EXPECT_EQ(called_at.get_future().get(), deadline);
 }
 
 TEST_F(DeadlineTimerTest, CallsBackAtOnceWhenTheDeadlineHasPassed) {
   std::promise<void> called;
-  timer_->Schedule(After(-kMs), [&] { called.set_value(); });
+  timer_->Schedule(After(-kNsPerMs), [&] { called.set_value(); });
   called.get_future().wait();
 }
 
 TEST_F(DeadlineTimerTest, CallsBackInTheOrderOfTheDeadlines) {
   std::vector<int> order;  // written by the timer's thread only
   std::promise<void> all_called;
-  timer_->Schedule(After(3 * kMs), [&] {
+  timer_->Schedule(After(3 * kNsPerMs), [&] {
     order.push_back(3);
     all_called.set_value();
   });
-  timer_->Schedule(After(1 * kMs), [&] { order.push_back(1); });
-  timer_->Schedule(After(2 * kMs), [&] { order.push_back(2); });
-  timer_->Schedule(After(2 * kMs), [&] { order.push_back(22); });
-  clock_.Advance(3 * kMs);
+  timer_->Schedule(After(1 * kNsPerMs), [&] { order.push_back(1); });
+  timer_->Schedule(After(2 * kNsPerMs), [&] { order.push_back(2); });
+  timer_->Schedule(After(2 * kNsPerMs), [&] { order.push_back(22); });
+  clock_.Advance(3 * kNsPerMs);
   all_called.get_future().wait();
   EXPECT_EQ(order, (std::vector<int>{1, 2, 22, 3}));
 }
 
 TEST_F(DeadlineTimerTest, NeverCallsACancelledCallback) {
   bool called = false;
-  const TimerId id = timer_->Schedule(After(kMs), [&] { called = true; });
+  const TimerId id = timer_->Schedule(After(kNsPerMs), [&] { called = true; });
   EXPECT_TRUE(timer_->Cancel(id));
   EXPECT_FALSE(timer_->Cancel(id));
   std::promise<void> later;
-  timer_->Schedule(After(2 * kMs), [&] { later.set_value(); });
-  clock_.Advance(2 * kMs);
+  timer_->Schedule(After(2 * kNsPerMs), [&] { later.set_value(); });
+  clock_.Advance(2 * kNsPerMs);
   later.get_future().wait();
   EXPECT_FALSE(called);
 }
@@ -90,13 +89,13 @@ TEST_F(DeadlineTimerTest, CallbackMayCancelItselfAndScheduleAgain) {
   std::promise<void> second_called;
   TimerId first;
   std::latch scheduled(1);
-  first = timer_->Schedule(After(kMs), [&] {
+  first = timer_->Schedule(After(kNsPerMs), [&] {
     scheduled.wait();
     EXPECT_FALSE(timer_->Cancel(first));
     timer_->Schedule(clock_.NowNs(), [&] { second_called.set_value(); });
   });
   scheduled.count_down();
-  clock_.Advance(kMs);
+  clock_.Advance(kNsPerMs);
   second_called.get_future().wait();
 }
 
@@ -104,7 +103,7 @@ TEST_F(DeadlineTimerTest, DropsWhatIsScheduledWhenDestroyed) {
   bool called = false;
   auto owned = std::make_shared<int>(1);
   const std::weak_ptr<int> watch = owned;
-  timer_->Schedule(After(kMs), [&called, owned = std::move(owned)] { called = true; });
+  timer_->Schedule(After(kNsPerMs), [&called, owned = std::move(owned)] { called = true; });
   timer_.reset();
   EXPECT_FALSE(called);
   EXPECT_TRUE(watch.expired());
@@ -143,7 +142,7 @@ TEST_F(DeadlineTimerTest, NamesNoCallbackByDefault) {
 TEST(DeadlineTimerOnTheSystemClock, CallsBackNotBeforeTheDeadline) {
   DeadlineTimer timer(SystemClock());
   std::promise<std::int64_t> called_at;
-  const std::int64_t deadline = SystemClock().NowNs() + 2 * kMs;
+  const std::int64_t deadline = SystemClock().NowNs() + 2 * kNsPerMs;
   timer.Schedule(deadline, [&] { called_at.set_value(SystemClock().NowNs()); });
   EXPECT_GE(called_at.get_future().get(), deadline);
 }

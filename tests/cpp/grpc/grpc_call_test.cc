@@ -9,13 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "h2_peer.h"
 #include "support/fake_clock.h"
 
 namespace fastserve {
 namespace {
-
-constexpr std::int64_t kMs = 1'000'000;
 
 struct ClosedState final : public CallState {
   explicit ClosedState(int* count) : closed(count) {}
@@ -206,10 +205,10 @@ TEST_F(GrpcCallTest, DeadlineEndsTheCallAndTellsTheService) {
   const std::int32_t id =
       peer.Request(GrpcHeaders("/test.Service/Hold", {{"grpc-timeout", "100m"}}), GrpcFrame("x"));
   Exchange(&peer, session.get());
-  clock.Advance(99 * kMs);
+  clock.Advance(99 * kNsPerMs);
   timeouts.FireDue(clock.NowNs());
   EXPECT_EQ(service.closed, 0);
-  clock.Advance(1 * kMs);
+  clock.Advance(1 * kNsPerMs);
   timeouts.FireDue(clock.NowNs());
   EXPECT_EQ(service.closed, 1);
   Exchange(&peer, session.get());
@@ -221,7 +220,7 @@ TEST_F(GrpcCallTest, DeadlineAlsoEndsACallWhoseMessageNeverComes) {
   const std::int32_t id =
       peer.Request(GrpcHeaders("/test.Service/Echo", {{"grpc-timeout", "1S"}}), "", /*end=*/false);
   Exchange(&peer, session.get());
-  clock.Advance(1000 * kMs);
+  clock.Advance(1000 * kNsPerMs);
   timeouts.FireDue(clock.NowNs());
   Exchange(&peer, session.get());
   EXPECT_EQ(peer.answers[id].header("grpc-status"), "4");

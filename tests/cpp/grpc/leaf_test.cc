@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "grpc/keepalive.h"
 #include "grpc/metadata.h"
 #include "grpc/status.h"
@@ -17,8 +18,7 @@
 namespace fastserve {
 namespace {
 
-constexpr std::int64_t kMs = 1'000'000;
-constexpr std::int64_t kSecond = 1000 * kMs;
+constexpr std::int64_t kSecond = 1000 * kNsPerMs;
 
 TEST(PercentEncoding, EscapesWhatIsNotPrintableAscii) {
   EXPECT_EQ(PercentEncode("plain text"), "plain text");
@@ -43,7 +43,7 @@ TEST(GrpcTimeout, ReadsEveryUnit) {
   EXPECT_EQ(ParseGrpcTimeout("2H"), 7200 * kSecond);
   EXPECT_EQ(ParseGrpcTimeout("3M"), 180 * kSecond);
   EXPECT_EQ(ParseGrpcTimeout("4S"), 4 * kSecond);
-  EXPECT_EQ(ParseGrpcTimeout("5m"), 5 * kMs);
+  EXPECT_EQ(ParseGrpcTimeout("5m"), 5 * kNsPerMs);
   EXPECT_EQ(ParseGrpcTimeout("6u"), 6000);
   EXPECT_EQ(ParseGrpcTimeout("7n"), 7);
   EXPECT_EQ(ParseGrpcTimeout("0n"), 0);
@@ -210,22 +210,22 @@ TEST(KeepAlive, SilentPeerIsPingedThenGivenUp) {
   options.time_ms = 1000;
   options.timeout_ms = 500;
   KeepAlive keepalive(options, 0);
-  EXPECT_EQ(keepalive.Check(999 * kMs, true), KeepAlive::Action::kNone);
-  EXPECT_EQ(keepalive.Check(1000 * kMs, true), KeepAlive::Action::kSendPing);
-  EXPECT_EQ(keepalive.next_deadline_ns(), 1500 * kMs);
-  keepalive.OnReceived(1400 * kMs);
-  EXPECT_EQ(keepalive.Check(1500 * kMs, true), KeepAlive::Action::kNone);
-  EXPECT_EQ(keepalive.next_deadline_ns(), 2400 * kMs);
-  EXPECT_EQ(keepalive.Check(2400 * kMs, true), KeepAlive::Action::kSendPing);
-  EXPECT_EQ(keepalive.Check(2900 * kMs, true), KeepAlive::Action::kClose);
+  EXPECT_EQ(keepalive.Check(999 * kNsPerMs, true), KeepAlive::Action::kNone);
+  EXPECT_EQ(keepalive.Check(1000 * kNsPerMs, true), KeepAlive::Action::kSendPing);
+  EXPECT_EQ(keepalive.next_deadline_ns(), 1500 * kNsPerMs);
+  keepalive.OnReceived(1400 * kNsPerMs);
+  EXPECT_EQ(keepalive.Check(1500 * kNsPerMs, true), KeepAlive::Action::kNone);
+  EXPECT_EQ(keepalive.next_deadline_ns(), 2400 * kNsPerMs);
+  EXPECT_EQ(keepalive.Check(2400 * kNsPerMs, true), KeepAlive::Action::kSendPing);
+  EXPECT_EQ(keepalive.Check(2900 * kNsPerMs, true), KeepAlive::Action::kClose);
 }
 
 TEST(KeepAlive, IdleConnectionsAreNotPingedUnlessPermitted) {
   KeepAliveOptions options;
   options.time_ms = 1000;
   KeepAlive keepalive(options, 0);
-  EXPECT_EQ(keepalive.Check(1000 * kMs, false), KeepAlive::Action::kNone);
-  EXPECT_EQ(keepalive.next_deadline_ns(), 2000 * kMs);
+  EXPECT_EQ(keepalive.Check(1000 * kNsPerMs, false), KeepAlive::Action::kNone);
+  EXPECT_EQ(keepalive.next_deadline_ns(), 2000 * kNsPerMs);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "base/clock.h"
 #include "scheduling/dynamic_batcher.h"
 #include "support/fake_clock.h"
 #include "support/manual_backend.h"
@@ -18,7 +19,6 @@
 namespace fastserve {
 namespace {
 
-constexpr std::int64_t kUs = 1000;
 constexpr int kSteps = 800;
 
 struct Waiting {
@@ -55,7 +55,8 @@ class Reference {
         (timeout_us == 0 || request->timeout_us < timeout_us)) {
       timeout_us = request->timeout_us;
     }
-    if (timeout_us != 0) entry.deadline_ns = now_ns + static_cast<std::int64_t>(timeout_us) * kUs;
+    if (timeout_us != 0)
+      entry.deadline_ns = now_ns + static_cast<std::int64_t>(timeout_us) * kNsPerUs;
     waiting_.push_back(entry);
     return true;
   }
@@ -91,7 +92,7 @@ class Reference {
       if (IsPreferred(rows)) preferred = count + 1;
     }
     const bool may_grow = count == waiting_.size() && rows < max_batch_size_;
-    const auto delay_ns = static_cast<std::int64_t>(spec_.max_queue_delay_us) * kUs;
+    const auto delay_ns = static_cast<std::int64_t>(spec_.max_queue_delay_us) * kNsPerUs;
     if (preferred != 0) count = preferred;
     const bool waits =
         preferred == 0 && may_grow && rows < Largest() && now_ns < oldest_ns + delay_ns;
@@ -173,7 +174,7 @@ class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
     switch (random_.Below(8)) {
       case 0:
       case 1:
-        return Advance(random_.Below(120) * kUs);
+        return Advance(random_.Below(120) * kNsPerUs);
       case 2:
         return Cancel();
       case 3:

@@ -7,14 +7,13 @@
 #include <set>
 #include <thread>
 
+#include "base/clock.h"
 #include "support/fake_clock.h"
 #include "support/puppet_backend.h"
 #include "support/requests.h"
 
 namespace fastserve {
 namespace {
-
-constexpr std::int64_t kUs = 1000;
 
 class DynamicBatcherTest : public ::testing::Test {
  protected:
@@ -139,10 +138,10 @@ TEST_F(DynamicBatcherTest, WaitsForTheQueueDelayAndNoLonger) {
   spec_->dynamic_batching.max_queue_delay_us = 100;
   Start();
   Enqueue("a");
-  clock_.Advance(99 * kUs);
+  clock_.Advance(99 * kNsPerUs);
   Enqueue("b");
   EXPECT_EQ(sink_->count(), 0U);
-  clock_.Advance(1 * kUs);
+  clock_.Advance(1 * kNsPerUs);
   sink_->Await(2);
   ASSERT_EQ(strings_->seen().size(), 1U);
   EXPECT_EQ(strings_->seen()[0].batch_size, 2);
@@ -174,7 +173,7 @@ TEST_F(DynamicBatcherTest, QueueTimeoutRejectsWhileTheInstanceIsBusy) {
   Enqueue("running");
   strings_->AwaitStarted(1);
   Enqueue("late");
-  clock_.Advance(50 * kUs);
+  clock_.Advance(50 * kNsPerUs);
   const auto answers = sink_->Await(1);
   EXPECT_EQ(answers[0].response.status.message(), "Request timeout expired");
   EXPECT_EQ(answers[0].response.status.code(), StatusCode::kUnavailable);

@@ -17,13 +17,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-template <typename T>
-std::vector<T> ValuesOf(const Tensor& tensor) {
-  std::vector<T> values(tensor.data.size / sizeof(T));
-  if (!values.empty()) std::memcpy(values.data(), tensor.data.data, tensor.data.size);
-  return values;
-}
-
 // MakeSpec's model, X ragged.
 std::shared_ptr<ModelSpec> RaggedSpec() {
   auto spec = MakeSpec("puppet", 8);

@@ -4,10 +4,10 @@
 
 #include <functional>
 
+#include "base/clock.h"
+
 namespace fastserve {
 namespace {
-
-constexpr std::int64_t kMs = 1'000'000;
 
 // A model, and the executions that the tuning sees.
 class SelfTuningTest : public ::testing::Test {
@@ -53,7 +53,7 @@ class SelfTuningTest : public ::testing::Test {
     return tuning->row_limit() == limit ? limit : UsualLimit(tuning, cost);
   }
 
-  std::int64_t now_ns_ = kMs;
+  std::int64_t now_ns_ = kNsPerMs;
 };
 
 TEST_F(SelfTuningTest, BatchesAreAsLargeAsAllowedWhileNothingIsKnown) {
@@ -64,14 +64,14 @@ TEST_F(SelfTuningTest, BatchesAreAsLargeAsAllowedWhileNothingIsKnown) {
 
 TEST_F(SelfTuningTest, SaturatedModelWithAFixedCostRunsTheLargestBatch) {
   SelfTuning tuning(32, 1);
-  const Cost cost = [](std::int64_t rows) { return 4 * kMs + rows * kMs; };
+  const Cost cost = [](std::int64_t rows) { return 4 * kNsPerMs + rows * kNsPerMs; };
   Saturate(&tuning, cost);
   EXPECT_EQ(UsualLimit(&tuning, cost), 32);
 }
 
 TEST_F(SelfTuningTest, SaturatedModelWithDearerLargeBatchesRunsSingleRows) {
   SelfTuning tuning(32, 1);
-  const Cost cost = [](std::int64_t rows) { return rows * kMs + rows * rows * kMs / 20; };
+  const Cost cost = [](std::int64_t rows) { return rows * kNsPerMs + rows * rows * kNsPerMs / 20; };
   Saturate(&tuning, cost);
   EXPECT_EQ(UsualLimit(&tuning, cost), 1);
 }
@@ -80,7 +80,7 @@ TEST_F(SelfTuningTest, SaturatedModelRunsTheSizeAtWhichRowsCostLeast) {
   SelfTuning tuning(32, 1);
   // A fixed cost, and a cache that holds eight rows.
   const Cost cost = [](std::int64_t rows) {
-    return 2 * kMs + rows * kMs + (rows > 8 ? (rows - 8) * kMs : 0);
+    return 2 * kNsPerMs + rows * kNsPerMs + (rows > 8 ? (rows - 8) * kNsPerMs : 0);
   };
   Saturate(&tuning, cost);
   EXPECT_EQ(UsualLimit(&tuning, cost), 8);
@@ -88,10 +88,10 @@ TEST_F(SelfTuningTest, SaturatedModelRunsTheSizeAtWhichRowsCostLeast) {
 
 TEST_F(SelfTuningTest, SizesAreSmallerWhileTheLoadLeavesTime) {
   SelfTuning tuning(32, 1);
-  const Cost cost = [](std::int64_t rows) { return kMs + 4 * rows * kMs; };
+  const Cost cost = [](std::int64_t rows) { return kNsPerMs + 4 * rows * kNsPerMs; };
   Saturate(&tuning, cost);
   ASSERT_GE(UsualLimit(&tuning, cost), 16);
-  Trickle(&tuning, cost, /*pause_ns=*/20 * kMs, /*batches=*/400);
+  Trickle(&tuning, cost, /*pause_ns=*/20 * kNsPerMs, /*batches=*/400);
   EXPECT_EQ(tuning.row_limit(), 1);
 }
 
@@ -99,15 +99,15 @@ TEST_F(SelfTuningTest, CheapBatchesAreNotMadeSmallForTheSakeOfLatency) {
   SelfTuning tuning(32, 1);
   const Cost cost = [](std::int64_t rows) { return 5'000 + 100 * rows; };
   Saturate(&tuning, cost);
-  Trickle(&tuning, cost, kMs);
+  Trickle(&tuning, cost, kNsPerMs);
   EXPECT_EQ(tuning.row_limit(), 32);
 }
 
 TEST_F(SelfTuningTest, SizesGrowAgainSoonAfterALongPause) {
   SelfTuning tuning(32, 1);
-  const Cost cost = [](std::int64_t rows) { return 4 * kMs + rows * kMs; };
+  const Cost cost = [](std::int64_t rows) { return 4 * kNsPerMs + rows * kNsPerMs; };
   Saturate(&tuning, cost);
-  Trickle(&tuning, cost, /*pause_ns=*/3'600'000 * kMs);
+  Trickle(&tuning, cost, /*pause_ns=*/3'600'000 * kNsPerMs);
   ASSERT_LE(tuning.row_limit(), 8);
   Saturate(&tuning, cost, 150);
   EXPECT_EQ(UsualLimit(&tuning, cost), 32);
@@ -122,30 +122,30 @@ TEST_F(SelfTuningTest, FailedExecutionsAreNoMeasurement) {
 
 TEST_F(SelfTuningTest, WaitsForCallersWhoComeBackTogether) {
   SelfTuning tuning(32, 1);
-  const Cost cost = [](std::int64_t rows) { return 10 * kMs + rows * kMs / 100; };
+  const Cost cost = [](std::int64_t rows) { return 10 * kNsPerMs + rows * kNsPerMs / 100; };
   Saturate(&tuning, cost);
-  Alternate(&tuning, cost, /*rows=*/16, /*return_ns=*/kMs / 5);
+  Alternate(&tuning, cost, /*rows=*/16, /*return_ns=*/kNsPerMs / 5);
   const std::int64_t until_ns = tuning.WaitUntilNs(16, now_ns_);
-  EXPECT_GT(until_ns, now_ns_ + kMs / 5);
-  EXPECT_LT(until_ns, now_ns_ + kMs);
+  EXPECT_GT(until_ns, now_ns_ + kNsPerMs / 5);
+  EXPECT_LT(until_ns, now_ns_ + kNsPerMs);
   EXPECT_EQ(tuning.WaitUntilNs(16, until_ns), 0) << "and no longer";
 }
 
 TEST_F(SelfTuningTest, StopsWaitingWhenTheyAreBack) {
   SelfTuning tuning(64, 1);
-  const Cost cost = [](std::int64_t rows) { return 10 * kMs + rows * kMs / 100; };
+  const Cost cost = [](std::int64_t rows) { return 10 * kNsPerMs + rows * kNsPerMs / 100; };
   Saturate(&tuning, cost);
-  Alternate(&tuning, cost, /*rows=*/16, /*return_ns=*/kMs / 5);
+  Alternate(&tuning, cost, /*rows=*/16, /*return_ns=*/kNsPerMs / 5);
   ASSERT_NE(tuning.WaitUntilNs(16, now_ns_), 0);
-  tuning.OnArrival(16, now_ns_ + kMs / 5);
-  EXPECT_EQ(tuning.WaitUntilNs(32, now_ns_ + kMs / 5), 0);
+  tuning.OnArrival(16, now_ns_ + kNsPerMs / 5);
+  EXPECT_EQ(tuning.WaitUntilNs(32, now_ns_ + kNsPerMs / 5), 0);
 }
 
 TEST_F(SelfTuningTest, DoesNotWaitWhenABatchSavesLessThanTheWaitCosts) {
   SelfTuning tuning(32, 1);
-  const Cost cost = [](std::int64_t rows) { return kMs + rows * kMs; };
+  const Cost cost = [](std::int64_t rows) { return kNsPerMs + rows * kNsPerMs; };
   Saturate(&tuning, cost);
-  Alternate(&tuning, cost, /*rows=*/16, /*return_ns=*/2 * kMs);
+  Alternate(&tuning, cost, /*rows=*/16, /*return_ns=*/2 * kNsPerMs);
   EXPECT_EQ(tuning.WaitUntilNs(16, now_ns_), 0);
 }
 

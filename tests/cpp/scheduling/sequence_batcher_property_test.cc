@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "scheduling/sequence_batcher.h"
 #include "support/fake_clock.h"
 #include "support/manual_backend.h"
@@ -20,7 +21,6 @@
 namespace fastserve {
 namespace {
 
-constexpr std::int64_t kUs = 1000;
 constexpr std::uint64_t kIdleUs = 200;
 constexpr int kSteps = 800;
 constexpr int kIds = 8;
@@ -49,7 +49,7 @@ Rows ChooseRows(const Setting& setting, ReferenceTable* table, std::int64_t now_
   if (ready.empty()) return {};
   std::int64_t earliest = INT64_MAX;
   for (const auto* sequence : ready) earliest = std::min(earliest, sequence->queue.front().arrival);
-  const bool in_time = now_ns < earliest + static_cast<std::int64_t>(setting.delay_us) * kUs;
+  const bool in_time = now_ns < earliest + static_cast<std::int64_t>(setting.delay_us) * kNsPerUs;
   Rows alike;
   for (const auto* sequence : ready) {
     if (WidthOf(*sequence) == WidthOf(*ready[0]) && std::ssize(alike) < kMaxBatch)
@@ -105,7 +105,7 @@ class SequenceBatcherProperty : public ::testing::TestWithParam<Setting> {
   void Step() {
     switch (random_.Below(10)) {
       case 0:
-        return Advance(random_.Below(100) * kUs);
+        return Advance(random_.Below(100) * kNsPerUs);
       case 1:
         return Cancel();
       case 2:
@@ -153,7 +153,7 @@ class SequenceBatcherProperty : public ::testing::TestWithParam<Setting> {
     for (const std::uint64_t id : reference_.Ready(0)) {
       const std::int64_t arrival_ns = reference_.Find(id)->queue.front().arrival;
       const std::int64_t ready_at_ns =
-          arrival_ns + static_cast<std::int64_t>(GetParam().delay_us) * kUs;
+          arrival_ns + static_cast<std::int64_t>(GetParam().delay_us) * kNsPerUs;
       if (ready_at_ns > now_ns) next = std::min(next, ready_at_ns);
     }
     return next;
@@ -214,7 +214,7 @@ class SequenceBatcherProperty : public ::testing::TestWithParam<Setting> {
   std::shared_ptr<ModelSpec> spec_ = MakeSpec("manual", kMaxBatch);
   std::shared_ptr<ManualStrings> strings_ = std::make_shared<ManualStrings>();
   std::shared_ptr<RecordingSink> sink_ = std::make_shared<RecordingSink>();
-  ReferenceTable reference_{1, GetParam().places, static_cast<std::int64_t>(kIdleUs) * kUs};
+  ReferenceTable reference_{1, GetParam().places, static_cast<std::int64_t>(kIdleUs) * kNsPerUs};
   std::shared_ptr<SequenceBatcher> batcher_;
   RepeatableRandom random_{5};
   std::vector<std::string> running_;  // by row, "" without a request

@@ -117,7 +117,7 @@ TEST_F(SequenceBatcherTest, IdleTimeGivesTheSlotToTheBacklogWithoutAnyRequest) {
   EXPECT_EQ(sink_->count(), 1U);
   // The sequence is given back a moment after its response was sent; its idle time starts then.
   while (sink_->count() < 2) {
-    clock_.Advance(500 * kUs);
+    clock_.Advance(500 * kNsPerUs);
     std::this_thread::yield();
   }
   Send("a2", 1);
@@ -135,9 +135,9 @@ TEST_F(SequenceBatcherTest, DirectWaitsForItsUtilizationButNoLongerThanTheDelay)
   sink_->Await(3);
   EXPECT_EQ(strings_->seen().size(), 1U);
   Send("d", 1);
-  clock_.Advance(99 * kUs);
+  clock_.Advance(99 * kNsPerUs);
   EXPECT_EQ(sink_->count(), 3U);
-  clock_.Advance(1 * kUs);
+  clock_.Advance(1 * kNsPerUs);
   sink_->Await(4);
 }
 
@@ -157,7 +157,7 @@ TEST_F(SequenceBatcherTest, OldestRunsPreferredSizesAndWaitsForTheDelay) {
   sink_->Await(2);
   EXPECT_THAT(strings_->seen()[0].request_ids, ElementsAre("1", "2"));
   EXPECT_EQ(sink_->count(), 2U);
-  clock_.Advance(100 * kUs);
+  clock_.Advance(100 * kNsPerUs);
   sink_->Await(3);
   EXPECT_THAT(strings_->seen()[1].request_ids, ElementsAre("3"));
 }

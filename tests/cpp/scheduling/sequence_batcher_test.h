@@ -9,17 +9,13 @@
 #include "scheduling/sequence_batcher.h"
 #include "support/fake_clock.h"
 #include "support/requests.h"
+#include "support/sequence_flags.h"
 #include "support/sequence_puppet.h"
 
 namespace fastserve {
 
-// What a request says about its sequence.
-enum class Flags { kNone, kStart, kEnd, kBoth };
-
 class SequenceBatcherTest : public ::testing::Test {
  protected:
-  static constexpr std::int64_t kUs = 1000;
-
   SequenceBatcherTest() {
     clock_.AddListener([this] { timer_.Poke(); });
   }

@@ -5,14 +5,12 @@
 #include <string>
 
 #include "support/requests.h"
+#include "support/sequence_flags.h"
 
 namespace fastserve {
 namespace {
 
 constexpr std::int64_t kIdleNs = 1000;
-
-// What a request says about its sequence.
-enum class Flags { kNone, kStart, kEnd, kBoth };
 
 class SequenceTableTest : public ::testing::Test {
  protected:

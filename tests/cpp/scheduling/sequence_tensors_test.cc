@@ -10,13 +10,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-template <typename T>
-std::vector<T> ValuesOf(const Tensor& tensor) {
-  std::vector<T> values(tensor.data.size / sizeof(T));
-  std::memcpy(values.data(), tensor.data.data, tensor.data.size);
-  return values;
-}
-
 class SequenceTensorsTest : public SequenceBatcherTest {
  protected:
   void MakeAccumulating() {

@@ -28,13 +28,6 @@ class RecordingInstance final : public BackendInstance {
   Status status;
 };
 
-template <typename T>
-std::vector<T> ValuesOf(const Tensor& tensor) {
-  std::vector<T> values(tensor.data.size / sizeof(T));
-  if (!values.empty()) std::memcpy(values.data(), tensor.data.data, tensor.data.size);
-  return values;
-}
-
 class WarmUpTest : public testing::Test {
  protected:
   WarmUpTest() {

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <utility>
 
+#include "base/clock.h"
 #include "scheduling/dynamic_batcher.h"
 #include "support/fake_clock.h"
 #include "support/requests.h"
@@ -17,7 +18,6 @@ namespace fastserve {
 
 namespace {
 
-constexpr std::int64_t kNsPerUs = 1000;
 // From an answer to the caller's next request, on average: the network, the front ends, the client.
 constexpr double kReturnNs = 200'000;
 // How late a timer calls back on a machine with other work: its thread has to be woken.

@@ -14,6 +14,14 @@
 
 namespace fastserve {
 
+// The elements of a tensor of numbers.
+template <typename T>
+std::vector<T> ValuesOf(const Tensor& tensor) {
+  std::vector<T> values(tensor.data.size / sizeof(T));
+  if (!values.empty()) std::memcpy(values.data(), tensor.data.data, tensor.data.size);
+  return values;
+}
+
 // Remembers every response. Thread safe.
 class RecordingSink final : public ResponseSink {
  public:
