@@ -6,11 +6,12 @@ from pathlib import Path
 
 from fastserve.config.ensemble import is_ensemble, resolve_ensemble
 from fastserve.config.parse import ModelConfig
+from fastserve.config.python_models import find_python_backend
 from fastserve.errors import InvalidArgumentError, UnsupportedError
 
 ONNX_PLATFORM = "onnxruntime_onnx"
 ONNX_FILE = "model.onnx"
-OFFERED = ("onnxruntime", "identity")
+OFFERED = ("onnxruntime", "python", "identity")
 
 _PLATFORM_BACKENDS = {
     ONNX_PLATFORM: "onnxruntime",
@@ -32,7 +33,6 @@ _KNOWN_LATER = (
     "tensorrt",
     "pytorch",
     "tensorflow",
-    "python",
     "openvino",
     "dali",
     "fil",
@@ -64,8 +64,12 @@ def _onnx_file(version_directory: Path | None) -> str:
     return ONNX_FILE
 
 
-def resolve_backend(config: ModelConfig, version_directory: Path | None) -> None:
+def resolve_backend(
+    config: ModelConfig, version_directory: Path | None, backend_directory: str = ""
+) -> None:
     """Fills backend, platform and default_model_filename.
+
+    A backend that is a model.py in a folder of `backend_directory` is offered, too.
 
     InvalidArgumentError when they disagree or nothing tells; UnsupportedError for a backend that is
     not offered.
@@ -75,7 +79,7 @@ def resolve_backend(config: ModelConfig, version_directory: Path | None) -> None
         return
     if not config.backend:
         config.backend = _find_backend(config, version_directory)
-    _check_offered(config)
+    _check_offered(config, backend_directory)
     expected = ONNX_PLATFORM if config.backend == "onnxruntime" else ""
     if config.platform and config.platform != expected:
         raise InvalidArgumentError(
@@ -98,7 +102,9 @@ def _find_backend(config: ModelConfig, version_directory: Path | None) -> str:
     return backend
 
 
-def _check_offered(config: ModelConfig) -> None:
+def _check_offered(config: ModelConfig, backend_directory: str) -> None:
+    if find_python_backend(config.backend, backend_directory) is not None:
+        return
     offered = ", ".join(OFFERED)
     if config.backend in _KNOWN_LATER:
         by_platform = f"platform '{config.platform}'"
@@ -109,7 +115,8 @@ def _check_offered(config: ModelConfig) -> None:
     if config.backend not in OFFERED:
         raise InvalidArgumentError(
             f"unable to find backend '{config.backend}' for model '{config.name}'; "
-            f"write one of: {offered}"
+            f"write one of: {offered}; or put its model.py into "
+            f"{Path(backend_directory) / config.backend}"
         )
 
 

@@ -17,6 +17,11 @@ from fastserve.config.host_policy import add_host_policies
 from fastserve.config.normalize import leaves_batching_open, normalize_config
 from fastserve.config.parse import ModelConfig, new_config, read_config
 from fastserve.config.paths import check_model_name
+from fastserve.config.python_models import (
+    complete_python_config,
+    is_python_model,
+    wants_completion,
+)
 from fastserve.config.ragged import validate_batch_inputs
 from fastserve.config.sequence import validate_sequence_tensors
 from fastserve.config.spec import Spec, base_spec, model_spec
@@ -26,6 +31,8 @@ from fastserve.errors import InvalidArgumentError
 
 # Asks the core what a model file declares.
 SignatureReader = Callable[[Spec], Signature]
+# Asks a Python model to complete its configuration: JSON, "" when it has nothing to say.
+PythonCompleter = Callable[[Spec], str]
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class ConfigSettings:
     fingerprint_cached_models: bool = False
     # --host-policy by name.
     host_policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    backend_directory: str = ""  # with a folder for each Python-based backend
 
     def backend_settings(self, backend: str) -> dict[str, str]:
         """The settings of every backend, overridden by those of this one."""
@@ -63,7 +71,11 @@ def config_path(model_directory: Path, config_name: str) -> Path:
 
 
 def resolve_model(
-    name: str, model_directory: Path, settings: ConfigSettings, read_signature: SignatureReader
+    name: str,
+    model_directory: Path,
+    settings: ConfigSettings,
+    read_signature: SignatureReader,
+    complete_python: PythonCompleter | None = None,
 ) -> ResolvedModel:
     """Reads, completes, checks. Raises fastserve.errors with a message that says what to write.
     Blocks.
@@ -72,10 +84,12 @@ def resolve_model(
     config = _read(name, model_directory, settings)
     existing = list_versions(model_directory)
     newest = model_directory / str(existing[-1]) if existing else None
-    resolve_backend(config, newest)
+    resolve_backend(config, newest, settings.backend_directory)
     refuse_unoffered(config)
     validate_sequence_tensors(config)
     validate_batch_inputs(config)
+    if settings.auto_complete and complete_python is not None and existing:
+        _complete_python(config, existing[-1], model_directory, settings, complete_python)
     self_tuning = leaves_batching_open(config)
     warnings = normalize_config(config)
     versions, version_warnings = select_versions(config, existing)
@@ -85,7 +99,10 @@ def resolve_model(
     if config.backend == "onnxruntime":
         _complete(config, versions, model_directory, settings, read_signature)
     warnings += version_warnings + normalize_config(config) + validate_config(config)
-    specs = [model_spec(config, version, model_directory, backend_config) for version in versions]
+    specs = [
+        model_spec(config, version, model_directory, backend_config, settings.backend_directory)
+        for version in versions
+    ]
     for spec in specs:
         if "dynamic_batching" in spec:
             spec["dynamic_batching"]["self_tuning"] = self_tuning
@@ -131,3 +148,26 @@ def _complete(
         if settings.auto_complete and version == versions[-1]:
             complete_config(config, signature, int(default_text))
         check_signature(config, signature)
+
+
+def _complete_python(
+    config: ModelConfig,
+    version: int,
+    model_directory: Path,
+    settings: ConfigSettings,
+    complete_python: PythonCompleter,
+) -> None:
+    """Asks the newest version's auto_complete_config."""
+    if not is_python_model(config, settings.backend_directory):
+        return
+    spec = base_spec(
+        config,
+        version,
+        model_directory,
+        settings.backend_settings(config.backend),
+        settings.backend_directory,
+    )
+    if wants_completion(config, Path(spec["path"])):
+        completed = complete_python(spec)
+        if completed:
+            complete_python_config(config, completed)

@@ -11,6 +11,7 @@ from fastserve.config.ensemble import ensemble_spec, is_ensemble
 from fastserve.config.model_metrics import model_metrics_spec
 from fastserve.config.parse import ModelConfig
 from fastserve.config.paths import inside_directory
+from fastserve.config.python_models import is_python_model, python_model_file, worker_spec
 from fastserve.config.ragged import batch_io_spec
 from fastserve.config.sequence_spec import sequence_batching_spec
 from fastserve.errors import InvalidArgumentError
@@ -19,12 +20,16 @@ Spec = dict[str, Any]
 
 
 def model_spec(
-    config: ModelConfig, version: int, model_directory: Path, backend_config: dict[str, str]
+    config: ModelConfig,
+    version: int,
+    model_directory: Path,
+    backend_config: dict[str, str],
+    backend_directory: str = "",
 ) -> Spec:
     """One version of a model. InvalidArgumentError for a file name that leaves the model's
     directory.
     """
-    spec = base_spec(config, version, model_directory, backend_config)
+    spec = base_spec(config, version, model_directory, backend_config, backend_directory)
     spec |= {
         "inputs": [_tensor(tensor) for tensor in config.input],
         "outputs": [
@@ -49,22 +54,36 @@ def model_spec(
 
 
 def base_spec(
-    config: ModelConfig, version: int, model_directory: Path, backend_config: dict[str, str]
+    config: ModelConfig,
+    version: int,
+    model_directory: Path,
+    backend_config: dict[str, str],
+    backend_directory: str = "",
 ) -> Spec:
     """What a backend needs to open the model file and tell its signature."""
-    return {
+    python = is_python_model(config, backend_directory)
+    spec = {
         "name": config.name,
         "version": version,
         "backend": config.backend,
         "platform": config.platform,
-        "path": ""
-        if config.backend == "identity" or is_ensemble(config)
-        else str(_model_file(config, version, model_directory)),
+        "path": _model_path(config, version, model_directory, backend_directory),
         "max_batch_size": config.max_batch_size,
         "parameters": {key: value.string_value for key, value in config.parameters.items()},
         "backend_config": backend_config,
         "graph_optimization_level": config.optimization.graph.level,
     }
+    return spec | {"worker": worker_spec(config, model_directory)} if python else spec
+
+
+def _model_path(
+    config: ModelConfig, version: int, model_directory: Path, backend_directory: str
+) -> str:
+    if config.backend == "identity" or is_ensemble(config):
+        return ""
+    if is_python_model(config, backend_directory):
+        return str(python_model_file(config, version, model_directory, backend_directory))
+    return str(_model_file(config, version, model_directory))
 
 
 def _model_file(config: ModelConfig, version: int, model_directory: Path) -> Path:

@@ -22,6 +22,8 @@ from fastserve.config.warmup import validate_warmup
 from fastserve.errors import InvalidArgumentError, UnsupportedError
 
 # Beyond any real use; each level costs the queue a few bytes and a look.
+# Backends that answer each request once; an ensemble has none.
+_ONE_RESPONSE = ("onnxruntime", "identity", "")
 _MAX_PRIORITY_LEVELS = 1024
 
 
@@ -53,7 +55,10 @@ def validate_config(config: ModelConfig) -> list[str]:
 
 def _unoffered(config: ModelConfig) -> Iterator[str]:
     flags: list[tuple[str, Any]] = [
-        ("model_transaction_policy.decoupled", config.model_transaction_policy.decoupled),
+        (
+            "model_transaction_policy.decoupled",
+            config.model_transaction_policy.decoupled and config.backend in _ONE_RESPONSE,
+        ),
         ("model_repository_agents", config.model_repository_agents.agents),
         ("model_operations.op_library_filename", config.model_operations.op_library_filename),
         ("runtime", config.runtime),

@@ -1,0 +1,138 @@
+"""Archives of Python environments: unpacked once, and never outside of their folder."""
+
+import io
+import os
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+from fastserve.config.environment_archive import unpack_environment
+from fastserve.errors import InvalidArgumentError
+
+
+def add(archive: tarfile.TarFile, name: str, kind: bytes = tarfile.REGTYPE, **fields: object):
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    member.mode = 0o755
+    for key, value in fields.items():
+        setattr(member, key, value)
+    content = b"content" if kind == tarfile.REGTYPE else b""
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture
+def pack(tmp_path):
+    def make(*members: tuple[str, bytes, dict[str, object]], name: str = "env.tar.gz") -> Path:
+        path = tmp_path / name
+        with tarfile.open(path, "w:gz") as archive:
+            for member, kind, fields in members:
+                add(archive, member, kind, **fields)
+        return path
+
+    return make
+
+
+def test_files_folders_and_inner_links_are_unpacked(pack, tmp_path):
+    archive = pack(
+        ("./bin/", tarfile.DIRTYPE, {}),
+        ("./bin/python3.11", tarfile.REGTYPE, {}),
+        ("./bin/python3", tarfile.SYMTYPE, {"linkname": "python3.11"}),
+        ("lib/a", tarfile.REGTYPE, {}),
+        ("lib64", tarfile.SYMTYPE, {"linkname": "lib"}),
+        ("lib/b", tarfile.LNKTYPE, {"linkname": "lib/a"}),
+    )
+    folder = unpack_environment(archive, tmp_path / "cache")
+    assert (folder / "bin" / "python3").read_bytes() == b"content"
+    assert os.access(folder / "bin" / "python3.11", os.X_OK)
+    assert (folder / "lib64" / "b").read_bytes() == b"content"
+
+
+def test_the_interpreter_of_a_virtual_environment_may_be_linked_to(pack, tmp_path):
+    archive = pack(("bin/python3", tarfile.SYMTYPE, {"linkname": "/usr/bin/python3"}))
+    folder = unpack_environment(archive, tmp_path / "cache")
+    assert os.readlink(folder / "bin" / "python3") == "/usr/bin/python3"
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ([("../escape", tarfile.REGTYPE, {})], "outside"),
+        ([("/escape", tarfile.REGTYPE, {})], "outside"),
+        ([("a/../../escape", tarfile.REGTYPE, {})], "outside"),
+        ([("link", tarfile.SYMTYPE, {"linkname": "../.."})], "outside"),
+        ([("link", tarfile.SYMTYPE, {"linkname": "/etc"})], "outside"),
+        ([("link", tarfile.LNKTYPE, {"linkname": "../../file"})], "outside"),
+        ([("link", tarfile.LNKTYPE, {"linkname": "/etc/passwd"})], "outside"),
+        ([("pipe", tarfile.FIFOTYPE, {})], "neither a file"),
+        ([("device", tarfile.CHRTYPE, {})], "neither a file"),
+        (
+            [
+                ("bin/python3", tarfile.SYMTYPE, {"linkname": "/tmp/target"}),
+                ("bin/python3", tarfile.REGTYPE, {}),
+            ],
+            "through a link",
+        ),
+        (
+            [
+                ("lib", tarfile.SYMTYPE, {"linkname": "other"}),
+                ("./lib/file", tarfile.REGTYPE, {}),
+            ],
+            "through a link",
+        ),
+        (
+            [
+                ("bin/python3", tarfile.SYMTYPE, {"linkname": "/etc"}),
+                ("copy", tarfile.LNKTYPE, {"linkname": "bin/python3/passwd"}),
+            ],
+            "outside",
+        ),
+    ],
+)
+def test_nothing_leaves_the_folder(pack, tmp_path, members, reason):
+    archive = pack(*members)
+    cache = tmp_path / "deep" / "er" / "cache"
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(InvalidArgumentError, match=reason):
+        unpack_environment(archive, cache)
+    assert list(cache.iterdir()) == []
+    assert set(tmp_path.rglob("*")) - before == {
+        cache,
+        cache.parent,
+        cache.parent.parent,
+    }
+
+
+def test_a_broken_archive_leaves_nothing(tmp_path, pack):
+    archive = pack(("lib/a", tarfile.REGTYPE, {}))
+    archive.write_bytes(archive.read_bytes()[:40])
+    with pytest.raises(InvalidArgumentError, match=r"cannot unpack the environment .*env\.tar\.gz"):
+        unpack_environment(archive, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_archive_is_unpacked_once(pack, tmp_path):
+    archive = pack(("lib/a", tarfile.REGTYPE, {}))
+    folders = []
+    threads = [
+        threading.Thread(
+            target=lambda: folders.append(unpack_environment(archive, tmp_path / "cache"))
+        )
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (folder,) = set(folders)
+    (folder / "mark").touch()
+    assert (unpack_environment(archive, tmp_path / "cache") / "mark").exists()
+
+
+def test_a_changed_archive_is_unpacked_anew(pack, tmp_path):
+    first = unpack_environment(pack(("a", tarfile.REGTYPE, {})), tmp_path / "cache")
+    archive = pack(("a", tarfile.REGTYPE, {}), ("b", tarfile.REGTYPE, {}))
+    second = unpack_environment(archive, tmp_path / "cache")
+    assert first != second
+    assert (second / "b").exists()
