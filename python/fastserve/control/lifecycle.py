@@ -217,10 +217,16 @@ class Lifecycle:
         signature: Signature = self._engine.read_signature(spec)
         return signature
 
+    def _complete_python(self, spec: Spec) -> str:
+        self._require_backend(spec["backend"])
+        return str(self._engine.auto_complete(spec))
+
     def _load_versions(
         self, name: str, directory: Path, record: ModelRecord
     ) -> tuple[ResolvedModel, list[Any]]:
-        resolved = resolve_model(name, directory, self._settings, self._read_signature)
+        resolved = resolve_model(
+            name, directory, self._settings, self._read_signature, self._complete_python
+        )
         for warning in resolved.warnings:
             log.warning(f"model '{name}': {warning}")
         with self._lock:

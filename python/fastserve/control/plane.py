@@ -128,6 +128,13 @@ class ControlPlane:
         return index
 
     async def load_model(self, name: str, parameters: dict[str, Any] | None = None) -> None:
+        await self._finish(self.start_load(name, parameters))
+
+    async def unload_model(self, name: str, parameters: dict[str, Any] | None = None) -> None:
+        await self._finish(self.start_unload(name, parameters))
+
+    def start_load(self, name: str, parameters: dict[str, Any] | None = None) -> "Future[None]":
+        """Returns at once; the future fails with what went wrong."""
         self._check_explicit()
         check_model_name(name)
         for key in parameters or {}:
@@ -137,9 +144,12 @@ class ControlPlane:
                     "write the files into the model repository and load without it"
                 )
             raise InvalidArgumentError(f"unknown load parameter '{key}'")
-        await self._run(self._lifecycle.load(name))
+        return self._followed(self._lifecycle.load(name))
 
-    async def unload_model(self, name: str, parameters: dict[str, Any] | None = None) -> None:
+    def start_unload(self, name: str, parameters: dict[str, Any] | None = None) -> "Future[None]":
+        """Returns at once; the future ends when the model takes no new requests. Requests in flight
+        are waited for behind it.
+        """
         self._check_explicit()
         check_model_name(name)
         for key, value in (parameters or {}).items():
@@ -148,7 +158,7 @@ class ControlPlane:
             if not isinstance(value, bool):
                 raise InvalidArgumentError(f"'unload_dependents' must be a boolean, not {value!r}")
         with_members = bool((parameters or {}).get("unload_dependents"))
-        await self._run(self._lifecycle.unload(name, with_members))
+        return self._followed(self._lifecycle.unload(name, with_members))
 
     def _check_explicit(self) -> None:
         if not self._explicit:
@@ -157,10 +167,13 @@ class ControlPlane:
                 "loaded at start only; use --model-control-mode=explicit"
             )
 
-    async def _run(self, operation: "Future[None]") -> None:
+    def _followed(self, operation: "Future[None]") -> "Future[None]":
+        operation.add_done_callback(lambda _: self.update_readiness())
+        return operation
+
+    async def _finish(self, operation: "Future[None]") -> None:
         # A caller that goes away does not undo what it asked for: the operation goes on, readiness
         # follows it, and its failure is in the log and in the index.
-        operation.add_done_callback(lambda _: self.update_readiness())
         waiting = asyncio.wrap_future(operation)
         waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(waiting)

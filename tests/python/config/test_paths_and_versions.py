@@ -102,7 +102,7 @@ def test_the_only_onnx_file_is_the_model_under_any_name(tmp_path):
     "text",
     [
         'platform: "tensorrt_plan"',
-        'backend: "python"',
+        'backend: "openvino"',
         'platform: "tensorflow_graphdef"',
     ],
 )
