@@ -72,7 +72,7 @@ def options_of(protocol: str, server: Server, model: str, callers: int) -> Any:
     return http_options(server.http, payload.http_request(target, spec, body, json_size), callers)
 
 
-def copies_per_input(server: Server, options: Any) -> float:
+def copies_per_input(server: Server, options: Any, input_bytes: int = INPUT_BYTES) -> float:
     """Copied bytes to each byte of input, over some calls."""
     before = copied_bytes(server)
     options.max_requests = CALLS
@@ -83,7 +83,7 @@ def copies_per_input(server: Server, options: Any) -> float:
     if done.completed != CALLS:
         raise SystemExit(f"requests failed: {generator.errors()}")
     options.max_requests = 0
-    return (copied_bytes(server) - before) / (CALLS * INPUT_BYTES)
+    return (copied_bytes(server) - before) / (CALLS * input_bytes)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ SCRIPTS = (
     "http_tiny",
     "ensemble",
     "triton_peer",
+    "python_backend",
     "models",
     "self_tuning",
     "overload",
@@ -40,8 +41,9 @@ def run(name: str, directory: Path, options: argparse.Namespace) -> tuple[int, R
     command += ["--seconds", str(options.seconds)]
     if options.smoke:
         command.append("--smoke")
-    if name == "triton_peer":
+    if name in ("triton_peer", "python_backend"):
         command += [f"--triton={options.triton}"] if options.triton else []
+    if name == "triton_peer":
         command += [f"--perf-analyzer={options.perf_analyzer}"] if options.perf_analyzer else []
     print(f"== {name}", flush=True)
     status = subprocess.run(command, timeout=SCRIPT_TIMEOUT_S, check=False).returncode
