@@ -113,6 +113,7 @@ class InferenceServer:
         self._options = Options(model_repository=[str(path) for path in model_repository], **flags)
         self._core = build_core(self._options)
         self._metrics = MetricsPage(self._core.engine.metrics_text, self._options)
+        self._metrics.add_text(self._core.worker_metrics.text)
         self._core.control.set_metrics_text(self._metrics.text)
         self._loops: dict[asyncio.AbstractEventLoop, _LoopCompletions] = {}
 

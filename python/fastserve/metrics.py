@@ -84,6 +84,7 @@ class MetricsPage:
         )
         self._registry: Any = None
         self._collectors: list[Any] = []
+        self._more_text: list[Callable[[], str]] = []
 
     def add_collector(self, collector: Any) -> None:
         """Adds a prometheus-client collector of the program that embeds the server."""
@@ -91,12 +92,17 @@ class MetricsPage:
         if self._registry is not None:
             self._registry.register(collector)
 
+    def add_text(self, text: Callable[[], str]) -> None:
+        """Adds families that are written elsewhere."""
+        self._more_text.append(text)
+
     def text(self) -> str:
         """The whole page, in the Prometheus text format 0.0.4."""
         parts = [self._core_text(), _PINNED_TEXT]
         if self._cpu is not None:
             parts.append(self._cpu.text())
         parts.append(self._process_text())
+        parts += [text() for text in self._more_text]
         return "".join(parts)
 
     def _process_text(self) -> str:

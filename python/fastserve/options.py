@@ -233,8 +233,7 @@ class Options:
     backend_directory: str = flag(
         "/opt/tritonserver/backends",
         _BACKEND,
-        "Backends.",
-        no_effect="backends are part of the package",
+        "Folder with a folder for each Python-based backend, which holds its model.py.",
     )
     backend_config: list[str] = flag(
         [],

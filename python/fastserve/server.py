@@ -200,7 +200,9 @@ class Server:
         if options.allow_metrics:
             from fastserve.http.metrics import MetricsFrontEnd
 
-            control.set_metrics_text(MetricsPage(engine.metrics_text, options).text)
+            page = MetricsPage(engine.metrics_text, options)
+            page.add_text(self._core.worker_metrics.text)
+            control.set_metrics_text(page.text)
             address = options.metrics_listen_address
             metrics = _MetricsListener(
                 MetricsFrontEnd(control), address, options.metrics_port, False

@@ -18,6 +18,8 @@ from fastserve.control.lifecycle import Lifecycle
 from fastserve.control.plane import ControlPlane, ControlSettings
 from fastserve.control.rate_limit import rate_limit_resources
 from fastserve.control.repository import ModelRepository
+from fastserve.control.worker_calls import WorkerCalls
+from fastserve.control.worker_metrics import WorkerMetrics
 from fastserve.errors import FastserveError, InvalidArgumentError
 from fastserve.host_policy import host_policies
 from fastserve.metrics_config import core_metrics_options, metrics_settings
@@ -36,8 +38,13 @@ class BackendRegistry:
         self._engine = engine
         self._settings = settings
         self._backend_directory = backend_directory
+        self._calls: WorkerCalls | None = None
         self._lock = threading.Lock()
         engine.register_identity_backend()
+
+    def set_worker_calls(self, calls: WorkerCalls) -> None:
+        """Who answers what Python models ask of the server; before the first is loaded."""
+        self._calls = calls
 
     def require(self, name: str) -> None:
         """Blocks while the backend's library loads.
@@ -50,7 +57,10 @@ class BackendRegistry:
             if name == "onnxruntime":
                 self._register_onnxruntime()
             elif name == "python" or find_python_backend(name, self._backend_directory):
-                self._engine.register_python_backend(name, str(worker_script()))
+                assert self._calls is not None
+                self._engine.register_python_backend(
+                    name, str(worker_script()), self._calls.answer, self._calls.forget
+                )
 
     def _register_onnxruntime(self) -> None:
         from fastserve.backends import find_onnxruntime_library
@@ -91,6 +101,7 @@ class ServingCore:
     repository: ModelRepository
     lifecycle: Lifecycle
     control: ControlPlane
+    worker_metrics: WorkerMetrics
 
     def start_loading(self, options: Options) -> "dict[str, Future[None]]":
         """Starts to load what is to be served from the start. Never blocks on a model."""
@@ -166,11 +177,12 @@ def build_core(options: Options) -> ServingCore:
         host_policies=policies,
         backend_directory=options.backend_directory,
     )
+    backends = BackendRegistry(engine, settings, options.backend_directory)
     lifecycle = Lifecycle(
         engine,
         repository,
         config_settings,
-        BackendRegistry(engine, settings, options.backend_directory).require,
+        backends.require,
         options.model_load_thread_count,
         options.model_load_retry_count,
     )
@@ -182,4 +194,6 @@ def build_core(options: Options) -> ServingCore:
         log_file=options.log_file,
     )
     control = ControlPlane(engine, repository, lifecycle, control_settings)
-    return ServingCore(engine, repository, lifecycle, control)
+    worker_metrics = WorkerMetrics()
+    backends.set_worker_calls(WorkerCalls(control, worker_metrics))
+    return ServingCore(engine, repository, lifecycle, control, worker_metrics)

@@ -24,15 +24,17 @@ class WorkerCalls:
         self._control = control
         self._metrics = metrics
 
-    def answer(self, call: str, reply: Reply) -> None:
-        """`call`: the JSON of {"method": name, "args": {...}}, from the code of a model."""
+    def answer(self, worker: int, call: str, reply: Reply) -> None:
+        """`call`: the JSON of {"method": name, "args": {...}}, from the code of a model that runs
+        in `worker`.
+        """
         try:
             parsed = json.loads(call)
             method, args = parsed["method"], parsed["args"]
             if method in ("load_model", "unload_model"):
                 self._start(method, args).add_done_callback(lambda done: reply(_outcome(done)))
                 return
-            value = self._value(method, args)
+            value = self._value(worker, method, args)
         except FastserveError as error:
             reply(_error(error))
         except (KeyError, TypeError, ValueError) as error:
@@ -43,6 +45,10 @@ class WorkerCalls:
         else:
             reply(json.dumps({"error": None, "value": value}))
 
+    def forget(self, worker: int) -> None:
+        """A worker has ended; its number is not used again."""
+        self._metrics.forget(worker)
+
     def _start(self, method: str, args: dict[str, Any]) -> "Future[None]":
         if method == "unload_model":
             parameters = {"unload_dependents": bool(args.get("unload_dependents", False))}
@@ -52,12 +58,12 @@ class WorkerCalls:
             args["model_name"], {**parameters, **(args.get("files") or {})}
         )
 
-    def _value(self, method: str, args: dict[str, Any]) -> Any:
+    def _value(self, worker: int, method: str, args: dict[str, Any]) -> Any:
         if method == "is_model_ready":
             version = str(args.get("model_version", ""))
             parse_version(version)
             return self._control.model_ready(args["model_name"], version)
-        return self._metrics.call(method, args)
+        return self._metrics.call(worker, method, args)
 
 
 def _outcome(done: "Future[None]") -> str:
@@ -66,5 +72,5 @@ def _outcome(done: "Future[None]") -> str:
 
 
 def _error(error: BaseException) -> str:
-    code = getattr(error, "code", "INTERNAL")
+    code = getattr(error, "triton_code", "INTERNAL")
     return json.dumps({"error": [code, str(error)], "value": None})
