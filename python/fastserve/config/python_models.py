@@ -65,18 +65,16 @@ def python_model_file(
     return path
 
 
-def worker_spec(config: ModelConfig, model_directory: Path) -> dict[str, Any]:
-    """What the core needs to start workers of this version, beside the model's file. Unpacks an
-    environment: blocks.
-    """
+def worker_spec(config: ModelConfig, version: int, model_directory: Path) -> dict[str, Any]:
+    """What the core's specification of a Python model has besides. Unpacks an environment: blocks."""
     parameters = {key: value.string_value for key, value in config.parameters.items()}
     _check_limits(config.name, parameters)
     interpreter, environment = _interpreter(config.name, model_directory, parameters)
     return {
-        "interpreter": str(interpreter),
-        "environment": environment,
+        "worker": {"interpreter": str(interpreter), "environment": environment},
+        "config_json": json.dumps(config_to_dict(config)),
         "model_directory": str(model_directory),
-        "model_config": json.dumps(config_to_dict(config)),
+        "version_directory": str(model_directory / str(version)),
     }
 
 

@@ -73,7 +73,7 @@ def base_spec(
         "backend_config": backend_config,
         "graph_optimization_level": config.optimization.graph.level,
     }
-    return spec | {"worker": worker_spec(config, model_directory)} if python else spec
+    return spec | worker_spec(config, version, model_directory) if python else spec
 
 
 def _model_path(

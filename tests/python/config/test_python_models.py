@@ -43,12 +43,12 @@ def test_a_model_py_is_a_python_model(tmp_path):
     assert spec["path"] == str(folder / "1" / "model.py")
     assert spec["worker"]["interpreter"] == sys.executable
     assert spec["worker"]["environment"] == {}
-    assert spec["worker"]["model_directory"] == str(folder)
+    assert spec["model_directory"] == str(folder)
 
 
 def test_the_worker_gets_the_whole_configuration(tmp_path):
     (spec,) = resolve(write(tmp_path / "m", TENSORS + parameter("key", "value"))).specs
-    config = json.loads(spec["worker"]["model_config"])
+    config = json.loads(spec["config_json"])
     assert config["output"][0]["data_type"] == "TYPE_FP32"
     assert config["parameters"] == {"key": {"string_value": "value"}}
     assert config["instance_group"][0]["count"] == 1
@@ -82,7 +82,7 @@ class TestPythonBasedBackends:
         (spec,) = resolve(folder, backend_directory=str(backends)).specs
         assert spec["backend"] == "mine"
         assert spec["path"] == str(backends / "mine" / "model.py")
-        assert spec["worker"]["model_directory"] == str(folder)
+        assert spec["model_directory"] == str(folder)
 
     def test_an_unknown_one_says_where_it_would_be(self, tmp_path):
         folder = write(tmp_path / "m", 'backend: "mine"' + TENSORS)
