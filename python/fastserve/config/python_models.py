@@ -66,7 +66,7 @@ def python_model_file(
 
 
 def worker_spec(config: ModelConfig, version: int, model_directory: Path) -> dict[str, Any]:
-    """What the core's specification of a Python model has besides. Unpacks an environment: blocks."""
+    """What the specification of a Python model has besides. Unpacks an environment: blocks."""
     parameters = {key: value.string_value for key, value in config.parameters.items()}
     _check_limits(config.name, parameters)
     interpreter, environment = _interpreter(config.name, model_directory, parameters)
