@@ -37,16 +37,27 @@ def make_environment(folder: Path) -> Path:
     return folder
 
 
-def other_interpreter() -> Path | None:
-    """A CPython of another version that has numpy."""
-    candidates = [shutil.which(f"python3.{minor}") for minor in range(8, 15)]
-    candidates += sorted(map(str, Path.home().glob(".pyenv/versions/*/bin/python3")))
-    for candidate in filter(None, candidates):
-        check = "import sys, numpy; print(*sys.version_info[:2])"
-        done = subprocess.run([candidate, "-c", check], capture_output=True, text=True)
-        if done.returncode == 0 and done.stdout.split() != [*map(str, sys.version_info[:2])]:
-            return Path(candidate)
-    return None
+def other_interpreters() -> list[str]:
+    """CPythons of other versions than this one, oldest first."""
+    names = [shutil.which(f"python3.{minor}") for minor in range(8, 15)]
+    names += sorted(map(str, Path.home().glob(".pyenv/versions/3.*/bin/python3")))
+    found = {}
+    for name in filter(None, names):
+        check = "import sys; print(*sys.version_info[:2])"
+        done = subprocess.run([name, "-c", check], capture_output=True, text=True)
+        version = tuple(map(int, done.stdout.split())) if done.returncode == 0 else ()
+        if version >= (3, 8) and version != sys.version_info[:2]:
+            found.setdefault(version, name)
+    return [found[version] for version in sorted(found)]
+
+
+def with_numpy(interpreter: str, folder: Path) -> bool:
+    """Makes an environment of the interpreter with numpy. False when that cannot be had here."""
+    pip = [str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", "numpy"]
+    return all(
+        subprocess.run(command, capture_output=True).returncode == 0
+        for command in ([interpreter, "-m", "venv", str(folder)], pip)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +85,11 @@ def test_a_folder_is_used_as_it_is(serve, environment):
     assert prefix == str(environment)
 
 
-def test_another_python_runs_the_model(serve, tmp_path):
-    interpreter = other_interpreter()
-    if interpreter is None:
-        pytest.skip("this machine has no other Python with numpy")
-    (tmp_path / "env" / "bin").mkdir(parents=True)
-    launcher = tmp_path / "env" / "bin" / "python3"
-    launcher.write_text(f'#!/bin/sh\nexec {interpreter} "$@"\n')
-    launcher.chmod(0o755)
+@pytest.mark.parametrize("which", [0, -1], ids=["oldest", "newest"])
+def test_another_python_runs_the_model(serve, tmp_path, which):
+    interpreters = other_interpreters()
+    if not interpreters or not with_numpy(interpreters[which], tmp_path / "env"):
+        pytest.skip("this machine has no other Python to which numpy can be installed")
     text = config(more=WITH_ENVIRONMENT.format(tmp_path / "env"))
     server = serve({"other": (text, VERSION)})
     version = int(infer(grpc_of(server), "other", row(1)).as_numpy("OUTPUT0")[0, 0])
