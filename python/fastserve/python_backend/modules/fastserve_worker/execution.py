@@ -112,6 +112,7 @@ class Executor:
         live = self._state.live
         for request in requests:
             del live[request._handle]
+            request._sender = None  # it refers to all requests of the batch
             if request._answer is not None:
                 request._answer.close()
         self._channel.send(RESPONSES, wire.pack_responses(self._channel, execution, answers))
