@@ -1,0 +1,116 @@
+// BYTES tensors for Python workers: a list of bytes <-> `u32 length, bytes` repeated, at an address. Plain C on the stable
+// interface of CPython 3.8, so that one file serves every interpreter a model may bring; it is no part of fastserve._core.
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x03080000
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { kLengthBytes = 4 };
+
+static uint32_t LoadLittleEndian(const unsigned char* at) {
+  return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+static void StoreLittleEndian(unsigned char* at, uint32_t value) {
+  at[0] = (unsigned char)value;
+  at[1] = (unsigned char)(value >> 8);
+  at[2] = (unsigned char)(value >> 16);
+  at[3] = (unsigned char)(value >> 24);
+}
+
+// measure(list) -> the serialised size, or -1 when an item is not exactly bytes.
+static PyObject* Measure(PyObject* module, PyObject* list) {
+  (void)module;
+  if (!PyList_Check(list)) {
+    PyErr_SetString(PyExc_TypeError, "measure() takes a list");
+    return NULL;
+  }
+  Py_ssize_t total = 0;
+  const Py_ssize_t count = PyList_Size(list);
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* item = PyList_GetItem(list, i);
+    if (item == NULL) return NULL;
+    if ((PyObject*)Py_TYPE(item) != (PyObject*)&PyBytes_Type) return PyLong_FromLong(-1);
+    total += kLengthBytes + PyBytes_Size(item);
+  }
+  return PyLong_FromSsize_t(total);
+}
+
+// write(list of bytes, address, size): ValueError when the strings do not take exactly `size` bytes.
+static PyObject* Write(PyObject* module, PyObject* arguments) {
+  (void)module;
+  PyObject* list = NULL;
+  unsigned long long address = 0;
+  Py_ssize_t size = 0;
+  if (!PyArg_ParseTuple(arguments, "OKn", &list, &address, &size)) return NULL;
+  if (!PyList_Check(list)) {
+    PyErr_SetString(PyExc_TypeError, "write() takes a list");
+    return NULL;
+  }
+  unsigned char* at = (unsigned char*)(uintptr_t)address;
+  Py_ssize_t left = size;
+  const Py_ssize_t count = PyList_Size(list);
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    char* data = NULL;
+    Py_ssize_t length = 0;
+    PyObject* item = PyList_GetItem(list, i);
+    if (item == NULL || PyBytes_AsStringAndSize(item, &data, &length) != 0) return NULL;
+    if ((uint64_t)length > UINT32_MAX) return PyErr_Format(PyExc_ValueError, "string %zd has %zd bytes", i, length);
+    if (left < kLengthBytes || length > left - kLengthBytes) {
+      return PyErr_Format(PyExc_ValueError, "the strings take more than %zd bytes", size);
+    }
+    StoreLittleEndian(at, (uint32_t)length);
+    memcpy(at + kLengthBytes, data, (size_t)length);
+    at += kLengthBytes + length;
+    left -= kLengthBytes + length;
+  }
+  if (left != 0) return PyErr_Format(PyExc_ValueError, "the strings take %zd bytes, expected %zd", size - left, size);
+  Py_RETURN_NONE;
+}
+
+// One string at `at`, of which `left` bytes may be read. Sets `taken`. The length is read once: the memory is shared.
+static PyObject* ReadString(const unsigned char* at, Py_ssize_t left, Py_ssize_t index, Py_ssize_t* taken) {
+  if (left < kLengthBytes) return PyErr_Format(PyExc_ValueError, "string %zd has %zd bytes of its length", index, left);
+  const Py_ssize_t length = (Py_ssize_t)LoadLittleEndian(at);
+  if (length > left - kLengthBytes) {
+    return PyErr_Format(PyExc_ValueError, "string %zd has length %zd, but %zd bytes follow", index, length,
+                        left - kLengthBytes);
+  }
+  *taken = kLengthBytes + length;
+  return PyBytes_FromStringAndSize((const char*)at + kLengthBytes, length);
+}
+
+// read(address, size) -> list of bytes; ValueError when the lengths do not add up to `size`.
+static PyObject* Read(PyObject* module, PyObject* arguments) {
+  (void)module;
+  unsigned long long address = 0;
+  Py_ssize_t size = 0;
+  if (!PyArg_ParseTuple(arguments, "Kn", &address, &size)) return NULL;
+  const unsigned char* at = (const unsigned char*)(uintptr_t)address;
+  PyObject* list = PyList_New(0);
+  if (list == NULL) return NULL;
+  for (Py_ssize_t left = size, index = 0, taken = 0; left > 0; left -= taken, at += taken, ++index) {
+    PyObject* item = ReadString(at, left, index, &taken);
+    const int failed = item == NULL || PyList_Append(list, item) != 0;
+    Py_XDECREF(item);
+    if (failed) {
+      Py_DECREF(list);
+      return NULL;
+    }
+  }
+  return list;
+}
+
+static PyMethodDef methods[] = {
+    {"measure", Measure, METH_O, "measure(list) -> serialised size, or -1"},
+    {"write", Write, METH_VARARGS, "write(list, address, size)"},
+    {"read", Read, METH_VARARGS, "read(address, size) -> list"},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_fastserve_bytes", NULL, -1, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__fastserve_bytes(void) { return PyModule_Create(&definition); }

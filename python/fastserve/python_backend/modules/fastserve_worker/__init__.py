@@ -1,0 +1,1 @@
+"""What a worker process runs; see docs/design/005-python-backend.md."""

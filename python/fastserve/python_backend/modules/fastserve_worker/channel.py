@@ -1,0 +1,272 @@
+"""The channel to the server: packets over one SOCK_SEQPACKET socket.
+
+Sending needs no lock: the kernel keeps packets whole. Receiving is a role that one thread at a
+time has: the main thread while it is idle, else a thread that waits for something, else the relief
+thread (relief.py). Who gives the role up wakes another that waits, so that as long as anyone waits
+someone reads. Handlers run on the thread that has the role and must be short.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Tuple
+
+import numpy as np
+
+from .memory import BlockArena, LentBlock, Segment
+
+SEGMENT = 1
+DROP_SEGMENT = 2
+RELEASE = 3
+INITIALIZE = 4
+INITIALIZED = 5
+EXECUTE = 6
+RESPONSES = 7
+RESPONSE = 8
+EXECUTED = 9
+CANCEL = 10
+FINALIZE = 11
+CHECK_READY = 12
+READY = 13
+LOG = 14
+LOG_SETTINGS = 15
+BLS_REQUEST = 16
+BLS_RESPONSE = 17
+BLS_CANCEL = 18
+CALL = 19
+RETURN = 20
+
+_OUT_OF_LINE = 1
+_INLINE_BYTES = 64 << 10
+_HEADER = struct.Struct("<HHIQQ")
+_SEGMENT = struct.Struct("<IQ")
+_IDENTIFIER = struct.Struct("<I")
+_BLOCK = struct.Struct("<IQ")
+_ANCILLARY = socket.CMSG_SPACE(4)
+_RECEIVE = socket.MSG_CMSG_CLOEXEC
+
+# Releases wait for company: one packet for many. Below the first limits they wait until the
+# worker is idle, above the second they do not wait for the end of an execution.
+_RELEASES = 16
+_RELEASED_BYTES = 256 << 10
+_URGENT_RELEASES = 64
+_URGENT_RELEASED_BYTES = 1 << 20
+
+Handler = Callable[[bytes], None]
+
+
+class Waiter:
+    """Something that a thread waits for: `done` and a way to wake the thread."""
+
+    __slots__ = ("done", "wake")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.wake = threading.Event()
+
+
+class Channel:
+    """This worker's end. Ends the process when the server's end is gone."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._role = threading.Lock()
+        self._followers: Deque[Waiter] = deque()
+        self._buffer = bytearray(_INLINE_BYTES + 4096)
+        self._received = memoryview(self._buffer)
+        self._released: Deque[Tuple[int, int]] = deque()
+        self._released_bytes = 0
+        self.arena = BlockArena(self._announce, self._withdraw)
+        self._segments: Dict[int, Segment] = {}
+        self._descriptors: List[int] = []
+        self.handlers: Dict[int, Handler] = {
+            SEGMENT: self._map,
+            DROP_SEGMENT: self._unmap,
+            RELEASE: self._take_back,
+        }
+        self.on_idle: Callable[[], None] = self._idle
+
+    # ---- sending, from any thread
+
+    def send(self, kind: int, body: bytes) -> None:
+        if len(body) <= _INLINE_BYTES:
+            self._send([_HEADER.pack(kind, 0, 0, 0, len(body)), body])
+            return
+        segment, offset = self.arena.allocate(len(body))
+        segment.view[offset : offset + len(body)] = body
+        self._send([_HEADER.pack(kind, _OUT_OF_LINE, segment.id, offset, len(body))])
+
+    def send_json(self, kind: int, value: Any) -> None:
+        self.send(kind, json.dumps(value).encode())
+
+    def released(self, segment: int, offset: int, length: int) -> None:
+        """A block of the server's is not needed any more; it is told in time."""
+        self._released.append((segment, offset))
+        self._released_bytes += length
+        if (
+            len(self._released) > _URGENT_RELEASES
+            or self._released_bytes > _URGENT_RELEASED_BYTES
+        ):
+            self.flush_releases()
+
+    def settle_releases(self) -> None:
+        """Called after an execution: sends releases when there are enough of them."""
+        if len(self._released) >= _RELEASES or self._released_bytes >= _RELEASED_BYTES:
+            self.flush_releases()
+
+    def flush_releases(self) -> None:
+        # Each release is taken by one thread only; the sum may miss one that comes meanwhile.
+        self._released_bytes = 0
+        parts = []
+        try:
+            while True:
+                parts.append(_BLOCK.pack(*self._released.popleft()))
+        except IndexError:
+            pass
+        if parts:
+            self.send(RELEASE, b"".join(parts))
+
+    def _send(self, parts: List[bytes], ancillary: Any = ()) -> None:
+        try:
+            self._socket.sendmsg(parts, ancillary)
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(1)
+
+    # ---- receiving
+
+    def wait(self, waiter: Waiter) -> None:
+        """Until `waiter.done`, reading when no one else does."""
+        while not waiter.done:
+            if self._role.acquire(False):
+                try:
+                    while not waiter.done:
+                        self._read(_RECEIVE)
+                finally:
+                    self._role.release()
+            else:
+                self._follow(waiter)
+        if self._followers:
+            self._pass_on()
+
+    def complete(self, waiter: Waiter) -> None:
+        """What `waiter` waits for is there."""
+        waiter.done = True
+        if self._followers:
+            waiter.wake.set()
+
+    def drain(self) -> None:
+        """Reads what has come, without blocking; nothing when another thread reads."""
+        if not self._role.acquire(False):
+            return
+        try:
+            while self._read(_RECEIVE | socket.MSG_DONTWAIT):
+                pass
+        finally:
+            self._role.release()
+        if self._followers:
+            self._pass_on()
+
+    def _follow(self, waiter: Waiter) -> None:
+        waiter.wake.clear()
+        self._followers.append(waiter)
+        # Who gives the role up looks at the followers after that, so one of us sees the other.
+        if not waiter.done and self._role.locked():
+            waiter.wake.wait()
+        self._followers.remove(waiter)
+
+    def _pass_on(self) -> None:
+        try:
+            self._followers[0].wake.set()
+        except IndexError:
+            pass
+
+    def _read(self, flags: int) -> bool:
+        """Handles one packet. False when none came: within the socket's timeout, or at all."""
+        try:
+            size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], _ANCILLARY, flags)
+        except BlockingIOError:
+            if not flags & socket.MSG_DONTWAIT:
+                self.on_idle()
+            return False
+        except ConnectionResetError:
+            size = 0
+        if size == 0:
+            sys.stdout.flush()
+            os._exit(1)
+        if ancillary:
+            self._take_descriptors(ancillary)
+        kind, packet_flags, segment, offset, length = _HEADER.unpack_from(self._buffer)
+        if packet_flags & _OUT_OF_LINE:
+            body = bytes(self._segments[segment].view[offset : offset + length])
+            self.released(segment, offset, length)
+        else:
+            body = self._received[_HEADER.size : size].tobytes()
+        try:
+            self.handlers[kind](body)
+        except Exception:
+            # No code of the model runs here: the two sides do not understand each other.
+            traceback.print_exc()
+            os._exit(1)
+        return True
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def abandon(self) -> None:
+        """In a forked child: closes the child's copy of the descriptor."""
+        self._socket.close()
+
+    # ---- idleness
+
+    def arm_idle(self, seconds: int) -> None:
+        """`on_idle` is called when nothing came for that long; never with 0."""
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0)
+        )
+
+    def _idle(self) -> None:
+        self.flush_releases()
+        self.arena.trim()
+
+    # ---- segments
+
+    def lent(self, segment: int, offset: int, length: int) -> Any:
+        """A block that the server hands over, as an array of bytes; None when it is empty."""
+        if not length:
+            return None
+        return np.asarray(LentBlock(self._segments[segment], offset, length, self.released))
+
+    def _take_descriptors(self, ancillary: List[Tuple[int, int, bytes]]) -> None:
+        for _, _, data in ancillary:
+            self._descriptors.extend(array.array("i", data[: len(data) // 4 * 4]))
+
+    def _map(self, body: bytes) -> None:
+        identifier, size = _SEGMENT.unpack(body)
+        descriptor = self._descriptors.pop()
+        try:
+            self._segments[identifier] = Segment(identifier, descriptor, size)
+        finally:
+            os.close(descriptor)
+
+    def _unmap(self, body: bytes) -> None:
+        self._segments.pop(_IDENTIFIER.unpack(body)[0])
+
+    def _take_back(self, body: bytes) -> None:
+        for identifier, offset in _BLOCK.iter_unpack(body):
+            self.arena.release(identifier, offset)
+
+    def _announce(self, segment: Segment, descriptor: int) -> None:
+        body = _SEGMENT.pack(segment.id, segment.size)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", descriptor))]
+        self._send([_HEADER.pack(SEGMENT, 0, 0, 0, len(body)), body], rights)
+
+    def _withdraw(self, identifier: int) -> None:
+        self.send(DROP_SEGMENT, _IDENTIFIER.pack(identifier))

@@ -1,0 +1,230 @@
+"""Runs batches: EXECUTE -> `execute` -> RESPONSES, or RESPONSE and EXECUTED."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import struct
+from typing import Any, List, Sequence, Set, Tuple
+
+from . import wire
+from .calls import caller
+from .channel import EXECUTED, RESPONSE, RESPONSES
+from .errors import TritonModelException, describe
+from .messages import RELEASE_RESCHEDULE, RESPONSE_FINAL, InferenceRequest, InferenceResponse
+from .responses import Answer, CollectedResponses, InferenceResponseSender
+from .worker_state import WorkerState
+
+_EXECUTED = struct.Struct("<QB")
+_RESCHEDULED = 2  # a flag of RESPONSE
+
+Answers = List[Tuple[Any, Sequence[str]]]
+
+
+class Executor:
+    """Executes batches on the main thread, in its event loop if `execute` is a coroutine function.
+
+    An exception of the model fails the requests of its batch; SystemExit and KeyboardInterrupt
+    pass.
+    """
+
+    def __init__(
+        self, state: WorkerState, model: Any, instance_name: str, decoupled: bool
+    ) -> None:
+        self._state = state
+        self._channel = state.channel
+        self._execute = model.execute
+        self._instance_name = instance_name
+        self._decoupled = decoupled
+        self._tasks: Set[Any] = set()
+        self.is_async = inspect.iscoroutinefunction(model.execute)
+
+    def run(self, body: bytes) -> None:
+        """Executes a batch; async: starts to."""
+        if self.is_async:
+            task = asyncio.ensure_future(self._run_async(body))
+            self._tasks.add(task)
+            task.add_done_callback(self._task_ended)
+            return
+        self._state.execution_starts()
+        try:
+            if self._decoupled:
+                self._run_decoupled(body)
+            else:
+                self._run_plain(body)
+        finally:
+            self._state.execution_ends()
+
+    async def drain(self) -> None:
+        """Until no coroutine runs."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _task_ended(self, task: Any) -> None:
+        self._tasks.discard(task)
+        self._channel.settle_releases()
+        if not task.cancelled():
+            task.exception()  # a defect of ours would be raised; the model's are answered
+
+    # ---- models that return their responses
+
+    def _run_plain(self, body: bytes) -> None:
+        execution, requests, collected = self._start(body)
+        caller.set(requests[0]._handle)
+        try:
+            result = self._execute(requests)
+            if result is None and collected.waiter is not None:
+                self._channel.wait(collected.waiter)
+                result = collected.responses
+            answers = self._answers(requests, result)
+        except Exception as failure:
+            answers = self._failures(requests, failure)
+        self._end(execution, requests, answers)
+
+    async def _run_async(self, body: bytes) -> None:
+        if self._decoupled:
+            await self._run_decoupled_async(body)
+            return
+        execution, requests, collected = self._start(body)
+        caller.set(requests[0]._handle)
+        try:
+            result = await self._execute(requests)
+            if result is None and collected.waiter is not None:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(None, self._channel.wait, collected.waiter)
+                result = collected.responses
+            answers = self._answers(requests, result)
+        except (Exception, asyncio.CancelledError) as failure:
+            answers = self._failures(requests, failure)
+        self._end(execution, requests, answers)
+
+    def _start(self, body: bytes) -> Tuple[int, List[InferenceRequest], CollectedResponses]:
+        execution, requests = wire.read_batch(self._channel, body)
+        collected = CollectedResponses(self._channel, requests)
+        live = self._state.live
+        for request in requests:
+            live[request._handle] = request._cancelled
+            request._sender = collected.sender
+        return execution, requests, collected
+
+    def _end(self, execution: int, requests: List[InferenceRequest], answers: Answers) -> None:
+        live = self._state.live
+        for request in requests:
+            del live[request._handle]
+            request._sender = None  # it refers to all requests of the batch
+            if request._answer is not None:
+                request._answer.close()
+        self._channel.send(RESPONSES, wire.pack_responses(self._channel, execution, answers))
+
+    def _answers(self, requests: List[InferenceRequest], result: Any) -> Answers:
+        if not isinstance(result, (list, tuple)):
+            raise TritonModelException(
+                f"execute returned {type(result).__name__}, expected a list of InferenceResponse"
+            )
+        if len(result) != len(requests):
+            raise TritonModelException(
+                f"execute returned {len(result)} responses for {len(requests)} requests"
+            )
+        return [
+            (response, request._requested)
+            if type(response) is InferenceResponse
+            else (self._no_response(request, response), ())
+            for request, response in zip(requests, result)
+        ]
+
+    def _no_response(self, request: InferenceRequest, response: Any) -> Any:
+        if isinstance(response, InferenceResponse):
+            return response
+        if response is not None:
+            raise TritonModelException(
+                f"execute returned a list with {type(response).__name__}, expected "
+                "InferenceResponse"
+            )
+        if request._release_flags == RELEASE_RESCHEDULE:
+            return wire.NOTHING
+        return wire.error("the model returned None for a request that it does not reschedule")
+
+    def _failures(self, requests: List[InferenceRequest], failure: BaseException) -> Answers:
+        message = wire.error(self._text(failure))
+        return [(message, ()) for _ in requests]
+
+    def _text(self, failure: BaseException) -> str:
+        return (
+            f"Failed to process the request(s) for model '{self._instance_name}', message: "
+            f"{describe(failure)}"
+        )
+
+    # ---- decoupled models
+
+    def _run_decoupled(self, body: bytes) -> None:
+        execution, requests, owed = self._start_decoupled(body)
+        end = _EXECUTED.pack(execution, 0)
+        try:
+            self._check_returned(self._execute(requests))
+            self._reschedule(requests)
+        except Exception as failure:
+            for answer in owed:
+                answer.close()
+            end = _EXECUTED.pack(execution, 1) + wire.error(self._text(failure))[1:]
+            self._forget(requests)
+        self._channel.send(EXECUTED, end)
+
+    async def _run_decoupled_async(self, body: bytes) -> None:
+        """The next batch may come while this one runs: EXECUTED is sent at its start."""
+        execution, requests, owed = self._start_decoupled(body)
+        self._channel.send(EXECUTED, _EXECUTED.pack(execution, 0))
+        try:
+            self._check_returned(await self._execute(requests))
+            self._reschedule(requests)
+        except (Exception, asyncio.CancelledError) as failure:
+            for answer in owed:
+                answer.fail(self._text(failure))
+
+    def _start_decoupled(self, body: bytes) -> Tuple[int, List[InferenceRequest], List[Answer]]:
+        execution, requests = wire.read_batch(self._channel, body)
+        live = self._state.live
+        owed = []
+        for request in requests:
+            live[request._handle] = request._cancelled
+            deliver = functools.partial(self._deliver, request._handle, request._requested)
+            request._answer = Answer(deliver, request._cancelled)
+            request._sender = _sender
+            owed.append(request._answer)
+        caller.set(requests[0]._handle)
+        return execution, requests, owed
+
+    def _deliver(self, handle: int, names: Sequence[str], response: Any, flags: int) -> None:
+        """One response of a decoupled request; its end when `flags` say so."""
+        try:
+            body = wire.pack_response(
+                self._channel, handle, flags, wire.NOTHING if response is None else response, names
+            )
+        except Exception as failure:
+            raise TritonModelException(f"the response cannot be sent: {failure}") from failure
+        if flags & RESPONSE_FINAL:
+            self._state.live.pop(handle, None)
+        self._channel.send(RESPONSE, body)
+
+    def _check_returned(self, result: Any) -> None:
+        if result is not None:
+            raise TritonModelException(
+                f"execute of a decoupled model returned {type(result).__name__}, expected None: "
+                "responses go through the response sender"
+            )
+
+    def _reschedule(self, requests: List[InferenceRequest]) -> None:
+        for request in requests:
+            if request._release_flags == RELEASE_RESCHEDULE and request._answer.close():
+                self._deliver(request._handle, (), None, _RESCHEDULED)
+                self._state.live.pop(request._handle, None)
+
+    def _forget(self, requests: List[InferenceRequest]) -> None:
+        for request in requests:
+            self._state.live.pop(request._handle, None)
+
+
+def _sender(request: InferenceRequest) -> InferenceResponseSender:
+    return InferenceResponseSender(request._answer)
+
+

@@ -1,0 +1,250 @@
+"""The life of a worker process: start, INITIALIZE, serve, FINALIZE."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import ctypes
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from typing import Any, Callable, NoReturn
+
+from . import current, messages, user_model, wire
+from .channel import (
+    BLS_RESPONSE,
+    CANCEL,
+    CHECK_READY,
+    EXECUTE,
+    FINALIZE,
+    INITIALIZE,
+    INITIALIZED,
+    LOG_SETTINGS,
+    READY,
+    RETURN,
+    Channel,
+)
+from .errors import describe
+from .execution import Executor
+from .log import Logger
+from .worker_state import WorkerState
+
+_PR_SET_PDEATHSIG = 1
+_HANDLES = struct.Struct("<Q")
+_READY = struct.Struct("<QB")
+
+
+def main(descriptor: int, server: int) -> NoReturn:
+    """Never returns: the status is 0 after FINALIZE, SystemExit's when the model raised one."""
+    _bind_to(server)
+    os.set_inheritable(descriptor, False)
+    _unbuffer()
+    status = 1
+    try:
+        Worker(Channel(socket.socket(fileno=descriptor))).run()
+        status = 0
+    except SystemExit as end:
+        status = _status(end)
+    except BaseException:
+        traceback.print_exc()
+    _end(status)
+
+
+def _bind_to(server: int) -> None:
+    """This process is killed when the server's thread that started it ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != server:
+        os._exit(1)  # it had ended before
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the server's to handle
+
+
+def _unbuffer() -> None:
+    """Lines of the model reach the server's log when they are written, whatever is in them."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+
+
+def _status(end: SystemExit) -> int:
+    if end.code is None:
+        return 0
+    if isinstance(end.code, int):
+        return end.code & 0xFF
+    print(end.code, file=sys.stderr)
+    return 1
+
+
+def _end(status: int) -> NoReturn:
+    """Not through the interpreter's own end, which would wait for the model's threads."""
+    try:
+        if status == 0:
+            atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+class Worker:
+    """One instance of a model, on the main thread."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._state = WorkerState(channel)
+        self._model: Any = None
+        self._executor: Executor | None = None
+        self._has_is_ready = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._finalizing = False
+        calls = self._state.calls
+        channel.handlers.update(
+            {
+                INITIALIZE: self._on(self._initialize),
+                EXECUTE: self._on(self._execute),
+                FINALIZE: self._on(self._finalize),
+                CANCEL: self._cancel,
+                CHECK_READY: self._check_ready,
+                LOG_SETTINGS: self._set_log_level,
+                BLS_RESPONSE: calls.on_response,
+                RETURN: calls.on_return,
+            }
+        )
+        current.set_worker(self._state)
+
+    def run(self) -> None:
+        """Until FINALIZE."""
+        while not self._finalizing:
+            function, argument = self._state.next_work()
+            function(argument)
+            if self._executor is not None and self._executor.is_async and not self._finalizing:
+                self._run_loop(self._executor)
+        if self._model is not None and hasattr(self._model, "finalize"):
+            self._model.finalize()
+
+    def _on(self, function: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """A handler that leaves the work to the main thread."""
+        deliver = self._state.deliver
+        return lambda body: deliver(function, body)
+
+    # ---- INITIALIZE
+
+    def _initialize(self, body: bytes) -> None:
+        settings = json.loads(body)
+        answer = {"error": None, "config": None, "has_is_ready": False, "decoupled": False}
+        try:
+            self._prepare(settings)
+            model_class = user_model.import_model(settings)
+            if settings.get("auto_complete"):
+                answer["config"] = user_model.complete_config(model_class, settings)
+            else:
+                self._start_model(model_class, settings)
+                answer["has_is_ready"] = self._has_is_ready
+            answer["decoupled"] = user_model.is_decoupled(settings)
+        except Exception as failure:
+            answer["error"] = describe(failure)
+            traceback.print_exc()
+        try:
+            self._channel.send_json(INITIALIZED, answer)
+        except TypeError as failure:
+            answer.update(config=None, error=f"the configuration is not JSON: {failure}")
+            self._channel.send_json(INITIALIZED, answer)
+
+    def _prepare(self, settings: Any) -> None:
+        limit = int(settings.get("memory_limit_bytes", 0))
+        if limit:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        state = self._state
+        state.log_level = int(settings.get("log_level", Logger.INFO))
+        state.version_directory = settings["version_directory"]
+        messages.own_model = (str(settings["model_name"]), int(settings["model_version"]))
+        user_model.extend_search_path(settings)
+
+    def _start_model(self, model_class: Any, settings: Any) -> None:
+        model = user_model.create(model_class, settings)
+        decoupled = user_model.is_decoupled(settings)
+        self._executor = Executor(self._state, model, str(settings["instance_name"]), decoupled)
+        self._has_is_ready = hasattr(model, "is_ready")
+        self._model = model
+
+    # ---- an event loop on the main thread, for `async def execute`
+
+    def _run_loop(self, executor: Executor) -> None:
+        self._loop = loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        thread = threading.get_ident()
+
+        def redirect(function: Callable[[Any], None], argument: Any) -> None:
+            if threading.get_ident() == thread:
+                function(argument)
+            else:
+                loop.call_soon_threadsafe(function, argument)
+
+        self._state.redirect = redirect
+        loop.add_reader(self._channel.fileno(), self._channel.drain)
+        loop.run_forever()
+        loop.remove_reader(self._channel.fileno())
+        self._state.redirect = None
+
+    async def _finalize_loop(self, executor: Executor) -> None:
+        await executor.drain()
+        asyncio.get_running_loop().stop()
+
+    # ---- packets
+
+    def _execute(self, body: bytes) -> None:
+        if self._executor is None:
+            raise RuntimeError("EXECUTE before the model was initialised")
+        self._executor.run(body)
+
+    def _finalize(self, body: bytes) -> None:
+        self._finalizing = True
+        if self._state.redirect is not None and self._executor is not None:
+            ending = asyncio.ensure_future(self._finalize_loop(self._executor))
+            ending.add_done_callback(lambda task: task.exception())
+
+    def _cancel(self, body: bytes) -> None:
+        live = self._state.live
+        for (handle,) in _HANDLES.iter_unpack(body):
+            cancelled = live.get(handle)
+            if cancelled is not None:
+                cancelled[0] = True
+
+    def _set_log_level(self, body: bytes) -> None:
+        self._state.log_level = int(json.loads(body)["level"])
+
+    # ---- readiness
+
+    def _check_ready(self, body: bytes) -> None:
+        (token,) = _HANDLES.unpack(body)
+        if not self._has_is_ready:
+            self._send_ready(token, self._model is not None, "")
+        elif self._state.redirect is not None:
+            self._state.redirect(self._ready_in_loop, token)
+        elif self._state.executing:
+            # `execute` may take long; the model is asked beside it.
+            threading.Thread(target=self._ready_now, args=(token,), daemon=True).start()
+        else:
+            self._state.deliver(self._ready_now, token)
+
+    def _ready_in_loop(self, token: int) -> None:
+        task = asyncio.ensure_future(user_model.check_ready_async(self._model))
+        task.add_done_callback(lambda ended: self._answer_ready(token, ended.result))
+
+    def _ready_now(self, token: int) -> None:
+        self._answer_ready(token, lambda: user_model.check_ready(self._model))
+
+    def _answer_ready(self, token: int, check: Callable[[], Any]) -> None:
+        try:
+            ready, error = check()
+        except Exception as failure:
+            ready, error = False, describe(failure)
+        self._send_ready(token, ready, error)
+
+    def _send_ready(self, token: int, ready: bool, error: str) -> None:
+        self._channel.send(READY, _READY.pack(token, ready) + wire.text(error))

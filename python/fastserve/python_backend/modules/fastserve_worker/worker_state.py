@@ -1,0 +1,85 @@
+"""What the parts of a worker share."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Tuple
+
+from .calls import Calls
+from .channel import Channel, Waiter
+from .relief import Relief
+
+INFO = 2
+_IDLE_S = 5
+
+Work = Tuple[Callable[[Any], None], Any]
+
+
+class WorkerState:
+    """The channel, the work of the main thread, and the requests that are not answered.
+
+    `live` maps a request's handle to its cancellation flag, a list of one bool.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.arena = channel.arena
+        self.relief = Relief(channel)
+        self.calls = Calls(channel, self._take_over)
+        self.calls.default_caller = self._default_caller
+        self.live: Dict[int, List[bool]] = {}
+        self.log_level = INFO
+        self.version_directory = ""
+        self.executing = False
+        # Set by an event loop that runs on the main thread: where work goes instead of the queue.
+        self.redirect: Callable[[Callable[[Any], None], Any], None] | None = None
+        self._queue: Deque[Work] = deque()
+        self._waiter = Waiter()
+        self._armed = False
+        channel.on_idle = self.idle
+
+    def deliver(self, function: Callable[[Any], None], argument: Any) -> None:
+        """Has the main thread call `function(argument)`. From any thread."""
+        if self.redirect is not None:
+            self.redirect(function, argument)
+            return
+        self._queue.append((function, argument))
+        self.channel.complete(self._waiter)
+        self.relief.main_has_work()
+
+    def next_work(self) -> Work:
+        """What the main thread does next; it reads the channel itself until there is something."""
+        while not self._queue:
+            self._waiter.done = False
+            if not self._queue:
+                self.channel.wait(self._waiter)
+        return self._queue.popleft()
+
+    def execution_starts(self) -> None:
+        self.executing = True
+        self.relief.execution_starts()
+        if not self._armed:
+            self._armed = True
+            self.channel.arm_idle(_IDLE_S)
+
+    def execution_ends(self) -> None:
+        self.executing = False
+        self.relief.execution_ends()
+        self.channel.settle_releases()
+
+    def idle(self) -> None:
+        """Nothing came for a while: gives memory back."""
+        self.channel.flush_releases()
+        if not self.arena.trim() and not self.executing:
+            self._armed = False
+            self.channel.arm_idle(0)
+
+    def _take_over(self) -> None:
+        # With an event loop on the main thread the loop reads.
+        if self.redirect is None:
+            self.relief.take_over()
+
+    def _default_caller(self) -> int:
+        """For threads that a model started: the request that is answered, if it is one."""
+        live = list(self.live)
+        return live[0] if live and (self.executing or len(live) == 1) else 0
