@@ -2,7 +2,9 @@
 // tests/cpp/backend's contract suite.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -48,17 +50,31 @@ class ExecutionObserver {
   virtual void OnExecuted(Execution* execution, Status status) = 0;
 };
 
-// One instance of a loaded model. Execute is called by one thread at a time, at most depth()
-// executions at once.
+// One instance of a loaded model, at most depth() executions at once. With a depth of 1, Execute is
+// called by one thread at a time.
 class BackendInstance {
  public:
   virtual ~BackendInstance() = default;
   // 1: synchronous, OnExecuted is called inside Execute. 2: asynchronous.
   virtual int depth() const { return 1; }
+  // True: Execute only hands the batch on, so that any thread may call it, and OnExecuted is called
+  // on a thread of the instance's, never inside Execute.
+  virtual bool never_blocks() const { return false; }
+  // Before the destructor, of an instance that never_blocks(): what runs ends soon, if need be as
+  // failed, and what Execute is given from now on fails. Blocks until nothing runs, except on the
+  // instance's own thread. Idempotent.
+  virtual void Stop() {}
   // True: reads the tensors of `Execution::requests` and fills `responses`; nothing is assembled or
-  // split, but for a model with sequence batching, whose batches are always assembled.
+  // split. But the batches of a model with sequence batching are always assembled; a row without a
+  // request then has one without a sink, whose answer nobody reads. Its states go to `outputs`.
   virtual bool takes_requests() const { return false; }
   virtual void Execute(Execution* execution, ExecutionObserver* observer) = 0;
+};
+
+// What has become of the worker processes of a model since it was loaded.
+struct WorkerCounts {
+  std::uint64_t deaths = 0;    // that nobody asked for
+  std::uint64_t restarts = 0;  // after a death, or to recycle
 };
 
 // A loaded model; makes instances. Thread safe. Destroyed after its instances.
@@ -67,6 +83,13 @@ class BackendModel {
   virtual ~BackendModel() = default;
   // Blocks (may load weights). `name` is the instance's, e.g. "resnet_0".
   virtual Result<std::unique_ptr<BackendInstance>> CreateInstance(const std::string& name) = 0;
+  // Not OK, with the reason, while no instance can execute. Does not block.
+  virtual Status Ready() const { return Status::Ok(); }
+  // Asks the model itself as well, where it can be asked, for at most five seconds. `done` is called
+  // once, on any thread, maybe inside the call.
+  virtual void CheckReady(std::function<void(Status)> done) { done(Ready()); }
+  // Null for a model without worker processes.
+  virtual std::optional<WorkerCounts> worker_counts() const { return std::nullopt; }
 };
 
 // A tensor as the model file itself declares it: full shape with the batch dimension, -1 where
@@ -91,6 +114,11 @@ class Backend {
   // What the file declares, for auto-completion. Blocks. Errors: Unsupported when the backend
   // cannot tell.
   virtual Result<ModelSignature> ReadSignature(const ModelSpec& spec) = 0;
+  // The configuration (JSON) as the model itself completes it. Blocks. Errors: Unsupported when
+  // models of this backend cannot.
+  virtual Result<std::string> AutoComplete(const ModelSpec& spec) {
+    return Status::Unsupported("model '" + spec.name + "': its backend completes no configuration");
+  }
   // Blocks. Errors name the file and what is wrong with it.
   virtual Result<std::unique_ptr<BackendModel>> LoadModel(
       std::shared_ptr<const ModelSpec> spec) = 0;

@@ -3,14 +3,19 @@
 #include <pybind11/stl.h>
 
 #include <cmath>
+#include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "backend/identity/identity.h"
 #include "backend/onnxruntime/onnxruntime_backend.h"
+#include "backend/worker/worker_backend.h"
 #include "bindings/bindings.h"
+#include "bindings/control_queue.h"
 #include "bindings/infer_bindings.h"
 #include "bindings/model_spec_bindings.h"
 #include "engine/engine.h"
@@ -133,6 +138,49 @@ void RegisterOnnxRuntime(Engine* engine, const std::string& library_path, int in
   engine->RegisterBackend(ValueOrThrow(std::move(backend)));
 }
 
+// The backend "python", or one of another name that is made of a model.py.
+void RegisterPython(Engine* engine, const std::string& interpreter, const std::string& script,
+                    const std::pair<std::string, std::string>& name_and_model_path,
+                    const std::map<std::string, std::string>& environment) {
+  WorkerBackendOptions options;
+  options.name = name_and_model_path.first;
+  options.model_path = name_and_model_path.second;
+  options.interpreter = interpreter;
+  options.script = script;
+  for (const auto& [name, value] : environment) options.environment.push_back(name + "=" + value);
+  options.host = engine->inference_host();
+  py::gil_scoped_release unlocked;
+  engine->RegisterBackend(CreateWorkerBackend(std::move(options)));
+}
+
+std::string AutoComplete(Engine* engine, const py::dict& spec_values) {
+  const auto spec = ModelSpecFromDict(spec_values);
+  auto config = [&] {
+    py::gil_scoped_release unlocked;
+    return engine->AutoComplete(*spec);
+  }();
+  return ValueOrThrow(std::move(config));
+}
+
+// None when the model is ready, else the reason.
+std::optional<std::string> WhyNotReady(const Engine& engine, const std::string& name,
+                                       std::int64_t version) {
+  const Status status = [&] {
+    py::gil_scoped_release unlocked;
+    return engine.CheckModelReady(name, version);
+  }();
+  return status.ok() ? std::nullopt : std::optional(status.message());
+}
+
+// From now on the calls of models come to the queue.
+std::shared_ptr<ControlQueue> OpenControlQueue(Engine* engine) {
+  auto queue = std::make_shared<ControlQueue>();
+  engine->SetControlHandler([queue](std::string call, std::function<void(std::string)> done) {
+    queue->Put(std::move(call), std::move(done));
+  });
+  return queue;
+}
+
 py::dict ReadSignature(Engine* engine, const py::dict& spec_values) {
   const auto spec = ModelSpecFromDict(spec_values);
   auto signature = [&] {
@@ -187,6 +235,12 @@ void BindModels(EngineClass& engine) {
       .def("register_onnxruntime_backend", &RegisterOnnxRuntime, py::arg("library_path"),
            py::arg("intra_op_threads") = 0, py::arg("inter_op_threads") = 0,
            py::arg("allow_spinning") = true)
+      .def("register_python_backend", &RegisterPython, py::arg("interpreter"), py::arg("script"),
+           py::arg("name_and_model_path") = std::pair("python", ""),
+           py::arg("environment") = std::map<std::string, std::string>())
+      .def("auto_complete", &AutoComplete, py::arg("spec"))
+      .def("why_not_ready", &WhyNotReady, py::arg("name"), py::arg("version") = -1)
+      .def("open_control_queue", &OpenControlQueue)
       .def(
           "has_backend",
           [](const Engine& self, const std::string& name) { return self.HasBackend(name); },
@@ -249,6 +303,11 @@ void BindServerState(EngineClass& engine) {
 void BindEngine(py::module_& module) {
   py::class_<ModelHandle, std::shared_ptr<ModelHandle>>(module, "ModelHandle")
       .def("release", &ModelHandle::Release);
+  py::class_<ControlQueue, std::shared_ptr<ControlQueue>>(module, "ControlQueue")
+      .def_property_readonly("fd", &ControlQueue::fd)
+      .def("take", &ControlQueue::Take)
+      .def("answer", &ControlQueue::Answer, py::arg("id"), py::arg("json"),
+           py::call_guard<py::gil_scoped_release>());
   EngineClass engine(module, "Engine");
   engine.def(py::init(&CreateEngine), py::arg("max_inflight_bytes") = 0,
              py::arg("metrics") = py::dict(), py::arg("rate_limit_resources") = py::none(),

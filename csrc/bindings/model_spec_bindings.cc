@@ -243,6 +243,14 @@ std::vector<WarmupSpec> ReadWarmup(const py::dict& values) {
   return samples;
 }
 
+WorkerSpec ReadWorker(const py::dict& values) {
+  WorkerSpec worker;
+  Read(values, "interpreter", &worker.interpreter);
+  Read(values, "python_path", &worker.python_path);
+  Read(values, "environment", &worker.environment);
+  return worker;
+}
+
 py::list TensorsToList(const std::vector<TensorSignature>& tensors) {
   py::list result;
   for (const TensorSignature& tensor : tensors) {
@@ -288,6 +296,10 @@ std::shared_ptr<const ModelSpec> ModelSpecFromDict(const py::dict& values) {
   Read(values, "metric_tags", &spec->metric_tags);
   Read(values, "first_response_buckets_ms", &spec->first_response_buckets_ms);
   Read(values, "graph_optimization_level", &spec->graph_optimization_level);
+  Read(values, "config_json", &spec->config_json);
+  Read(values, "model_directory", &spec->model_directory);
+  Read(values, "version_directory", &spec->version_directory);
+  if (values.contains("worker")) spec->worker = ReadWorker(values["worker"].cast<py::dict>());
   return spec;
 }
 

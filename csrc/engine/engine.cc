@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <future>
 #include <map>
 #include <utility>
 
 #include "base/mutex.h"
 #include "cache/response_cache.h"
 #include "concurrency/deadline_timer.h"
+#include "engine/engine_host.h"
 #include "engine/inflight_budget.h"
 #include "engine/loaded_model.h"
 #include "engine/metrics_text.h"
@@ -27,7 +29,7 @@ class ReadinessCheck {
     const auto model = registry_.Find(name, version);
     if (!model.ok()) return false;
     const std::vector<EnsembleStepSpec>& steps = (*model)->spec()->ensemble.steps;
-    if (steps.empty()) return true;
+    if (steps.empty()) return (*model)->Ready().ok();
     // Not ready while it is looked at: an ensemble that contains itself never is.
     const auto [known, first_look] = ready_.try_emplace({name, version}, false);
     if (!first_look) return known->second;
@@ -56,7 +58,8 @@ struct Engine::Impl final : public RequestRouter {
         rate_limiter(engine_options.rate_limit
                          ? std::make_shared<RateLimiter>(engine_options.rate_limit_resources)
                          : nullptr),
-        cache(CreateResponseCache(engine_options.cache, engine_clock)) {}
+        cache(CreateResponseCache(engine_options.cache, engine_clock)),
+        host(std::make_shared<EngineHost>()) {}
 
   Result<std::shared_ptr<RequestTarget>> Find(std::string_view name,
                                               std::int64_t version) const override {
@@ -79,6 +82,7 @@ struct Engine::Impl final : public RequestRouter {
   const std::shared_ptr<InflightBudget> budget;
   const std::shared_ptr<RateLimiter> rate_limiter;  // null: no limits
   const std::shared_ptr<ResponseCache> cache;       // null: there is none
+  const std::shared_ptr<EngineHost> host;
   ModelRegistry registry;
   std::atomic<bool> ready{false};
   std::atomic<bool> accepting{true};
@@ -89,10 +93,11 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
   return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(options, clock)));
 }
 
-Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) { impl_->host->Attach(this); }
 
 Engine::~Engine() {
   StopAccepting();
+  impl_->host->Detach();
   // Before the schedulers: what waits for a lookup goes on to them.
   if (impl_->cache) impl_->cache->Stop();
   auto models = impl_->registry.List("", -1);
@@ -128,6 +133,18 @@ Result<ModelSignature> Engine::ReadSignature(const ModelSpec& spec) {
   return backend->ReadSignature(spec);
 }
 
+Result<std::string> Engine::AutoComplete(const ModelSpec& spec) {
+  Backend* backend = impl_->FindBackend(spec.backend);
+  if (backend == nullptr) return NoBackend(spec);
+  return backend->AutoComplete(spec);
+}
+
+std::shared_ptr<InferenceHost> Engine::inference_host() const { return impl_->host; }
+
+void Engine::SetControlHandler(ControlHandler handler) {
+  impl_->host->SetControlHandler(std::move(handler));
+}
+
 Result<LoadedModelPtr> Engine::LoadModel(std::shared_ptr<const ModelSpec> spec) {
   Backend* backend = impl_->FindBackend(spec->backend);
   if (backend == nullptr && !spec->ensemble.enabled) return NoBackend(*spec);
@@ -160,6 +177,17 @@ ModelState Engine::model_state(std::string_view name, std::int64_t version) cons
   return impl_->registry.Knows(name) ? ModelState::kUnavailable : ModelState::kUnknown;
 }
 
+Status Engine::CheckModelReady(std::string_view name, std::int64_t version) const {
+  FASTSERVE_ASSIGN_OR_RETURN(const LoadedModelPtr model, impl_->registry.Find(name, version));
+  if (model_state(name, version) != ModelState::kReady) {
+    const Status ready = model->Ready();
+    return ready.ok() ? Status::Unavailable("model '" + std::string(name) + "' is not ready") : ready;
+  }
+  const auto answer = std::make_shared<std::promise<Status>>();
+  model->CheckReady([answer](Status status) { answer->set_value(std::move(status)); });
+  return answer->get_future().get();
+}
+
 Result<std::shared_ptr<const ModelSpec>> Engine::FindModel(std::string_view name,
                                                            std::int64_t version) const {
   FASTSERVE_ASSIGN_OR_RETURN(const LoadedModelPtr model, impl_->registry.Find(name, version));
@@ -171,7 +199,8 @@ void Engine::Submit(const RequestPtr& request, Lender* lender) {
     request->timestamps.request_start = impl_->clock.NowNs();
   impl_->budget->requests().Add();
   Status refusal;
-  if (!impl_->accepting.load(std::memory_order_seq_cst)) {
+  // What a running request calls belongs to it.
+  if (!impl_->accepting.load(std::memory_order_seq_cst) && request->caller == nullptr) {
     refusal = Status::Unavailable("Server is stopping, model '" + request->model_name +
                                   "' accepts no new inference requests");
   } else if (auto model = impl_->registry.Find(request->model_name, request->model_version);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/inference_host.h"
 #include "base/clock.h"
 #include "base/status.h"
 #include "cache/cache_options.h"
@@ -57,6 +58,14 @@ class Engine {
   void RegisterBackend(std::unique_ptr<Backend> backend);
   bool HasBackend(std::string_view name) const;
   Result<ModelSignature> ReadSignature(const ModelSpec& spec);
+  // The configuration (JSON) as the model itself completes it. Blocks. Errors: Unsupported when its
+  // backend cannot ask it.
+  Result<std::string> AutoComplete(const ModelSpec& spec);
+  // For backends whose models call others. It may outlive the engine.
+  std::shared_ptr<InferenceHost> inference_host() const;
+  // Who answers InferenceHost::Control; never blocks. Once, before the first model is loaded.
+  using ControlHandler = std::function<void(std::string, std::function<void(std::string)>)>;
+  void SetControlHandler(ControlHandler handler);
 
   // --- models (called by the control plane; LoadModel and Drain block)
   // ------------------------------------------ Loads a version and starts its instances; requests
@@ -72,6 +81,9 @@ class Engine {
   bool Drain(const LoadedModelPtr& model, std::int64_t timeout_ns);
   // version -1: the newest published. An ensemble is ready when all of its members are.
   ModelState model_state(std::string_view name, std::int64_t version) const;
+  // OK when the model is ready and says so itself where it can (is_ready of a Python model). Blocks,
+  // for at most five seconds. Errors: NotFound; Unavailable with the reason.
+  Status CheckModelReady(std::string_view name, std::int64_t version) const;
   // The resolved specification. Errors: NotFound with Triton's texts ("Request for unknown model:
   // ...").
   Result<std::shared_ptr<const ModelSpec>> FindModel(std::string_view name,

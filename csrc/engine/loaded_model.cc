@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "inference/call_chain.h"
 #include "inference/validation.h"
 #include "scheduling/dynamic_batcher.h"
 #include "scheduling/ensemble_scheduler.h"
@@ -53,7 +54,13 @@ void LoadedModel::Stop() {
   if (scheduler_) scheduler_->Stop();
 }
 
+void LoadedModel::CheckReady(std::function<void(Status)> done) {
+  if (backend_model_ == nullptr) return done(Status::Ok());
+  backend_model_->CheckReady(std::move(done));
+}
+
 Status LoadedModel::StartEnsemble(const Environment& environment) {
+  capacity_ = spec_->ensemble.max_inflight_requests;
   EnsembleScheduler::Options options;
   options.spec = spec_;
   options.clock = environment.clock;
@@ -82,6 +89,7 @@ Status LoadedModel::Start(Backend* backend, const Environment& environment) {
   for (const InstanceGroupSpec& group : groups) {
     FASTSERVE_RETURN_IF_ERROR(CreateInstances(group, &options));
   }
+  capacity_ = options.instances.size();
   if (spec_->sequence_batching.enabled) return StartSequences(std::move(options), environment);
   scheduler_ = DynamicBatcher::Create(std::move(options));
   return Status::Ok();
@@ -178,6 +186,8 @@ bool LoadedModel::Compute(const RequestPtr& request, bool may_lend) {
 
 Status LoadedModel::Admit(InferRequest* request, FailureReason* reason) {
   FASTSERVE_RETURN_IF_ERROR(ValidateRequest(request));
+  if (CauseOf(*request) != nullptr)
+    FASTSERVE_RETURN_IF_ERROR(CheckCallChain(*request, *spec_, capacity_));
   if (request->parent != nullptr) {
     request->input_bytes = 0;  // the parent's inputs are counted; what lies between steps is not
     return Status::Ok();

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "backend/backend.h"
@@ -57,6 +59,13 @@ class LoadedModel final : public CompletionListener,
   Scheduler& scheduler() { return *scheduler_; }
   const Scheduler& scheduler() const { return *scheduler_; }
   const std::shared_ptr<const ModelSpec>& spec() const override { return spec_; }
+  // Not OK, with the reason, while no instance can execute.
+  Status Ready() const { return backend_model_ ? backend_model_->Ready() : Status::Ok(); }
+  // As BackendModel::CheckReady.
+  void CheckReady(std::function<void(Status)> done);
+  std::optional<WorkerCounts> worker_counts() const {
+    return backend_model_ ? backend_model_->worker_counts() : std::nullopt;
+  }
   const ModelStatistics& statistics() const { return *statistics_; }
   InflightCounter& inflight() { return inflight_; }
   // Requests that wait to be executed, or for the response of an identical one.
@@ -89,6 +98,8 @@ class LoadedModel final : public CompletionListener,
   const std::shared_ptr<ModelStatistics> statistics_;
   InflightCounter inflight_;
   std::atomic<double> load_seconds_{0.0};
+  // What it can run at once, in the sense of CheckCallChain.
+  std::size_t capacity_ = 0;
   std::shared_ptr<BackendModel> backend_model_;  // outlives the passive instances
   std::vector<std::unique_ptr<BackendInstance>> passive_instances_;
   std::shared_ptr<Scheduler> scheduler_;

@@ -145,6 +145,32 @@ void WriteGauges(const std::vector<Row>& rows, PrometheusText* text) {
   for (const Row& row : rows) text->Sample(row.labels, row.model->load_seconds());
 }
 
+// Only of models that run in worker processes.
+void WriteWorkers(const std::vector<Row>& rows, PrometheusText* text) {
+  struct Family {
+    const char* name;
+    const char* help;
+    std::uint64_t WorkerCounts::* value;
+  };
+  constexpr Family kFamilies[] = {
+      {"nv_fastserve_worker_deaths_total",
+       "Number of worker processes that ended without being asked to", &WorkerCounts::deaths},
+      {"nv_fastserve_worker_restarts_total",
+       "Number of worker processes started again, after a death or to recycle",
+       &WorkerCounts::restarts},
+  };
+  for (const Family& family : kFamilies) {
+    bool started = false;
+    for (const Row& row : rows) {
+      const std::optional<WorkerCounts> counts = row.model->worker_counts();
+      if (!counts) continue;
+      if (!started) text->Family(family.name, MetricType::kCounter, family.help);
+      started = true;
+      text->Sample(row.labels, *counts.*family.value);
+    }
+  }
+}
+
 void WriteHistograms(const std::vector<Row>& rows, PrometheusText* text) {
   std::vector<LabelledHistogram> histograms;
   for (const auto& [name, histogram_of] : kHistograms) {
@@ -233,6 +259,7 @@ std::string MetricsToText(const std::vector<std::shared_ptr<LoadedModel>>& model
   }
   WriteCache(rows, options, &text);
   WriteGauges(rows, &text);
+  WriteWorkers(rows, &text);
   WriteHistograms(rows, &text);
   WriteFirstResponses(rows, &text);
   if (!options.summary_quantiles.empty()) WriteSummaries(rows, options, &text);

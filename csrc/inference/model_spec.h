@@ -90,6 +90,14 @@ struct WarmupSpec {
   std::vector<WarmupInputSpec> inputs;
 };
 
+// How the worker process of a Python model is started, where it differs from the backend's options
+// (docs/design/005-python-backend.md).
+struct WorkerSpec {
+  std::string interpreter;               // EXECUTION_ENV_PATH's; empty: the backend's
+  std::vector<std::string> python_path;  // folders before the worker's own sys.path
+  std::map<std::string, std::string> environment;  // added to the server's
+};
+
 struct ModelSpec {
   std::string name;
   std::int64_t version = 1;
@@ -123,6 +131,12 @@ struct ModelSpec {
   // optimization.graph.level as Triton's ONNX Runtime backend reads it: -1 basic, 0 all, 1
   // extended, 2 none.
   int graph_optimization_level = 0;
+  // The configuration as JSON text, as the model is told it; empty: not known.
+  std::string config_json;
+  // The folders of the model and of the version; empty: those that `path` lies in.
+  std::string model_directory;
+  std::string version_directory;
+  WorkerSpec worker;
 };
 
 // The host policy of an instance group; null: it has none.

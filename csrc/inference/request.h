@@ -97,6 +97,11 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   // The ensemble's request that this one is a step of; null for a client's. A step's bytes and the
   // step itself are not counted again: the parent is.
   RequestPtr parent;
+  // The request whose execution submitted this one from inside a model (BLS); null for a client's.
+  RequestPtr caller;
+  // True while an execution of this request occupies an instance, or a place of an ensemble with
+  // max_inflight_requests: what the deadlock rule of docs/design/005 looks at. Orders nothing.
+  std::atomic<bool> holds_instance{false};
 
   // Others are given the response too: it is made and sent although this request is cancelled.
   bool response_is_shared = false;

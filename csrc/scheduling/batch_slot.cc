@@ -52,6 +52,8 @@ void BatchSlot::Run(bool lent) {
 }
 
 void BatchSlot::OnExecuted(Execution* execution, Status status) {
+  // As in Run, from which an asynchronous instance has returned.
+  const std::shared_ptr<DynamicBatcher> keep = batcher_.shared_from_this();
   times_.compute_output_start_ns = batcher_.clock_.NowNs();
   batcher_.RecordCost(times_.compute_output_start_ns - times_.compute_start_ns);
   if (instance_.takes_requests()) {
@@ -77,6 +79,8 @@ void BatchSlot::Finish(const Status& status) {
   responses_.clear();
   // Another thread may have the slot as soon as it is released.
   batcher_.ReleaseSlot(this, run);
+  // First: the instances run on while this thread delivers.
+  batcher_.RunOnInstances();
   delivery.set_may_linger(!run.lent && batcher_.pending_requests() == 0);
 }
 

@@ -2,6 +2,7 @@
 // to batch.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "backend/backend.h"
@@ -18,10 +19,15 @@ struct HostPolicy;    // concurrency/host_policy.h
 class BatchSlot final : public ExecutionObserver {
  public:
   // `claim` and `host_policy` may be null: no limits, any core.
-  BatchSlot(DynamicBatcher* batcher, BackendInstance* instance, ResourceClaim* claim,
-            const HostPolicy* host_policy)
-      : batcher_(*batcher), instance_(*instance), claim_(claim), host_policy_(host_policy) {}
+  BatchSlot(DynamicBatcher* batcher, BackendInstance* instance, std::size_t instance_index,
+            ResourceClaim* claim, const HostPolicy* host_policy)
+      : batcher_(*batcher),
+        instance_(*instance),
+        instance_index_(instance_index),
+        claim_(claim),
+        host_policy_(host_policy) {}
 
+  std::size_t instance_index() const { return instance_index_; }
   ResourceClaim* claim() const { return claim_; }
   const HostPolicy* host_policy() const { return host_policy_; }
 
@@ -41,6 +47,7 @@ class BatchSlot final : public ExecutionObserver {
 
   DynamicBatcher& batcher_;
   BackendInstance& instance_;
+  const std::size_t instance_index_;
   ResourceClaim* const claim_;
   const HostPolicy* const host_policy_;
   Execution execution_;

@@ -3,6 +3,7 @@
 #include <limits>
 #include <utility>
 
+#include "inference/call_chain.h"
 #include "scheduling/batch_slot.h"
 
 namespace fastserve {
@@ -51,15 +52,17 @@ void DynamicBatcher::Start() {
   for (std::size_t i = 0; i < instances_.size(); ++i) {
     const HostPolicy* const policy = host_policies_.empty() ? nullptr : host_policies_[i];
     has_host_policies_ |= policy != nullptr;
+    never_blocks_ = (i == 0 || never_blocks_) && instances_[i]->never_blocks();
     for (int j = 0; j < instances_[i]->depth(); ++j) {
       ResourceClaim* const claim = claims_.empty() ? nullptr : claims_[slots_.size()].get();
-      slots_.push_back(std::make_unique<BatchSlot>(this, instances_[i].get(), claim, policy));
+      slots_.push_back(std::make_unique<BatchSlot>(this, instances_[i].get(), i, claim, policy));
     }
   }
   for (const auto& claim : claims_) claim->set_on_reserved([this] { work_.NotifyOne(); });
   {
     const MutexLock lock(mutex_);
     for (const auto& slot : slots_) idle_slots_.push_back(slot.get());
+    running_.assign(instances_.size(), 0);
     if (spec_->dynamic_batching.self_tuning && spec_->max_batch_size > 1)
       tuning_ = std::make_unique<SelfTuning>(spec_->max_batch_size, slots_.size());
   }
@@ -68,6 +71,7 @@ void DynamicBatcher::Start() {
     workers_.emplace_back("fs-instance", [self = shared_from_this(), home = slot->host_policy()] {
       self->WorkerLoop(home);
     });
+    if (never_blocks_) return;  // one is enough for what becomes due later
   }
 }
 
@@ -75,6 +79,9 @@ void DynamicBatcher::Stop() {
   stopping_.store(true, std::memory_order_seq_cst);
   work_.NotifyAll();
   for (WorkerThread& worker : workers_) worker.JoinOrLetGo();
+  if (never_blocks_) {
+    for (const auto& instance : instances_) instance->Stop();
+  }
   (void)TryForm();
 }
 
@@ -134,7 +141,7 @@ void DynamicBatcher::Append(RequestPtr request) {
 }
 
 bool DynamicBatcher::lendable() const {
-  if (!own_threads_) return true;
+  if (!own_threads_ || never_blocks_) return true;
   const std::int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
   // An instance with several slots completes on threads of its own.
   const bool synchronous = slots_.size() == instances_.size();
@@ -147,11 +154,16 @@ bool DynamicBatcher::RunLent() {
   for (int i = 0; i < kMaxLentBatches && lendable(); ++i) {
     BatchSlot* slot = TryForm();
     if (slot == nullptr) return ran;
-    slot->Run(/*lent=*/true);
+    slot->Run(/*lent=*/!never_blocks_);
     ran = true;
   }
   if (pending_requests() != 0) WakeWorker();
   return ran;
+}
+
+void DynamicBatcher::RunOnInstances() {
+  if (!never_blocks_) return;
+  while (BatchSlot* slot = TryForm()) slot->Run();
 }
 
 void DynamicBatcher::WorkerLoop(const HostPolicy* home) {
@@ -230,12 +242,21 @@ BatchChoice DynamicBatcher::ChooseLocked(std::int64_t now_ns) {
 }
 
 BatchSlot* DynamicBatcher::TakeIdleSlotLocked() {
+  if (BatchSlot* slot = TakeSlotLocked(/*of_idle_instance=*/true)) return slot;
+  // Behind another batch it might wait for its own caller.
+  if (IsNested(*queue_.front())) return nullptr;
+  return TakeSlotLocked(/*of_idle_instance=*/false);
+}
+
+BatchSlot* DynamicBatcher::TakeSlotLocked(bool of_idle_instance) {
   for (const bool at_home : {true, false}) {
     for (auto slot = idle_slots_.rbegin(); slot != idle_slots_.rend(); ++slot) {
+      if ((running_[(*slot)->instance_index()] == 0) != of_idle_instance) continue;
       if (HostPolicyScope::IsFollowed((*slot)->host_policy()) != at_home) continue;
       if ((*slot)->claim() != nullptr && !(*slot)->claim()->TryTake()) continue;
       BatchSlot* const taken = *slot;
       idle_slots_.erase(std::next(slot).base());
+      ++running_[taken->instance_index()];
       return taken;
     }
   }
@@ -334,7 +355,9 @@ void DynamicBatcher::ReleaseSlot(BatchSlot* slot, const BatchRun& run) {
     if (tuning_) tuning_->OnCompleted(run.batch_size, run.cost_ns, run.end_ns);
     if (slot->claim() != nullptr) slot->claim()->GiveBack();
     idle_slots_.push_back(slot);
+    --running_[slot->instance_index()];
   }
+  if (never_blocks_) return;  // RunOnInstances follows
   // A lending thread forms the next batch itself, or wakes a worker when it ends (RunLent).
   const bool work_left = pending_requests() != 0 && !run.lent;
   if (work_left || stopping_.load(std::memory_order_relaxed)) work_.NotifyOne();

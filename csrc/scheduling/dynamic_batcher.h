@@ -6,7 +6,8 @@
 // Two kinds of threads run batches. Worker threads (one per slot) take turns: the holder of the
 // forming role waits for work, forms a batch, passes the role on and runs it. A lending thread (an
 // I/O thread, see Lender in scheduling/lender.h) forms and runs batches itself when the model is
-// measured to be cheap, which saves two thread switches per request.
+// measured to be cheap, which saves two thread switches per request. Instances that never block (a
+// worker process) are given their batches by whoever brings a request or a completion.
 #pragma once
 
 #include <atomic>
@@ -110,9 +111,12 @@ class DynamicBatcher final : public Scheduler,
   // what helps). After the end it fails what waits.
   BatchSlot* TryForm();
   BatchSlot* TryFormLocked(Dropped* dropped) REQUIRES(mutex_);
-  // One whose host policy this thread follows already, if there is. Null when none is idle and may
-  // execute now.
+  // For the head of the queue: of an instance that runs nothing if there is one, and one whose host
+  // policy this thread follows already. Null when none is idle and may execute now.
   BatchSlot* TakeIdleSlotLocked() REQUIRES(mutex_);
+  BatchSlot* TakeSlotLocked(bool of_idle_instance) REQUIRES(mutex_);
+  // Forms and hands on what can run now, if the instances only take it (never_blocks).
+  void RunOnInstances();
   void WithdrawClaimsLocked() REQUIRES(mutex_);
   // Puts the request into the ring, or, when the ring is full or the request has a timeout to arm,
   // into the queue itself.
@@ -149,12 +153,14 @@ class DynamicBatcher final : public Scheduler,
   std::atomic<std::int64_t> cost_ns_{0};  // moving average of one execution; 0 = not measured yet
   std::atomic<bool> stopping_{false};
   bool has_host_policies_ = false;  // set by Start
+  bool never_blocks_ = false;       // set by Start: true of every instance
   EventCount work_;                 // the holder of the forming role waits here
 
   Mutex mutex_;
   PolicyQueue queue_;  // guarded by mutex_, but for what is thread safe
   std::unique_ptr<SelfTuning> tuning_ GUARDED_BY(mutex_);  // null: as configured
   std::vector<BatchSlot*> idle_slots_ GUARDED_BY(mutex_);
+  std::vector<int> running_ GUARDED_BY(mutex_);  // batches of each instance
   ArmedDeadlines armed_ GUARDED_BY(mutex_);
   std::uint32_t hold_until_queued_ GUARDED_BY(mutex_);
   std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 0;

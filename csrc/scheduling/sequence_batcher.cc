@@ -57,6 +57,7 @@ void SequenceBatcher::Stop() {
     for (const auto& instance : instances_) instance->work.NotifyAll();
   }
   for (WorkerThread& worker : workers_) worker.JoinOrLetGo();
+  for (const auto& instance : backend_instances_) instance->Stop();
   std::vector<RequestPtr> waiting;
   {
     const MutexLock lock(mutex_);

@@ -31,6 +31,8 @@ void SequenceRunner::Run(SequenceRows rows) {
 }
 
 void SequenceRunner::OnExecuted(Execution* /*execution*/, Status status) {
+  // As in Run, from which an asynchronous instance has returned.
+  const std::shared_ptr<SequenceBatcher> keep = batcher_.shared_from_this();
   times_.compute_output_start_ns = batcher_.clock_.NowNs();
   if (status.ok()) status = TakeOutputs();
   Finish(status);
@@ -44,7 +46,11 @@ Status SequenceRunner::TakeOutputs() {
   }
   std::vector<RowStates> states;
   FASTSERVE_RETURN_IF_ERROR(batcher_.states_->Take(rows_, &execution_, &states));
-  FASTSERVE_RETURN_IF_ERROR(SplitBatch(*batcher_.spec_, &execution_, &responses_));
+  if (instance_.takes_requests()) {
+    responses_ = std::exchange(execution_.responses, {});
+  } else {
+    FASTSERVE_RETURN_IF_ERROR(SplitBatch(*batcher_.spec_, &execution_, &responses_));
+  }
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     if (rows_[i] != nullptr) rows_[i]->states = std::move(states[i]);
   }

@@ -147,6 +147,8 @@ Status RunSample(const ModelSpec& spec, const WarmupSpec& sample, BackendInstanc
     Awaited awaited;
     instance->Execute(&execution, &awaited);
     FASTSERVE_RETURN_IF_ERROR(awaited.Wait());
+    for (const InferResponse& response : execution.responses)
+      FASTSERVE_RETURN_IF_ERROR(response.status);
   }
   return Status::Ok();
 }

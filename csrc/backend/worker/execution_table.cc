@@ -1,0 +1,85 @@
+#include "backend/worker/execution_table.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace fastserve {
+
+void FailExecution(const ModelSpec& spec, Execution* execution, ExecutionObserver* observer,
+                   const Status& status) {
+  if (spec.decoupled) {
+    for (const RequestPtr& request : execution->requests) {
+      if (request->sink != nullptr) request->Fail(status, FailureReason::kBackend);
+    }
+  }
+  observer->OnExecuted(execution, status);
+}
+
+RunningExecution ExecutionTable::Add(Execution* execution, ExecutionObserver* observer,
+                                     std::int64_t now_ns, bool decoupled) {
+  RunningExecution& added = running_.emplace_back();
+  added.id = ++last_id_;
+  added.first_handle = next_handle_;
+  added.execution = execution;
+  added.observer = observer;
+  added.sent_ns = now_ns;
+  next_handle_ += execution->requests.size();
+  if (decoupled) {
+    for (std::size_t i = 0; i < execution->requests.size(); ++i)
+      open_.emplace(added.first_handle + i, execution->requests[i]);
+  }
+  return added;
+}
+
+const RunningExecution* ExecutionTable::Find(std::uint64_t id) const {
+  const auto found = std::ranges::find(running_, id, &RunningExecution::id);
+  return found == running_.end() ? nullptr : &*found;
+}
+
+void ExecutionTable::End(std::uint64_t id, std::int64_t now_ns) {
+  std::erase_if(running_, [id](const RunningExecution& running) { return running.id == id; });
+  last_end_ns_ = now_ns;
+}
+
+std::optional<std::int64_t> ExecutionTable::oldest_start_ns() const {
+  if (running_.empty()) return std::nullopt;
+  return std::max(running_.front().sent_ns, last_end_ns_);
+}
+
+RequestPtr ExecutionTable::Request(std::uint64_t handle) const {
+  for (const RunningExecution& running : running_) {
+    const std::uint64_t index = handle - running.first_handle;
+    if (handle >= running.first_handle && index < running.execution->requests.size())
+      return running.execution->requests[index];
+  }
+  return Open(handle);
+}
+
+RequestPtr ExecutionTable::Open(std::uint64_t handle) const {
+  const auto found = open_.find(handle);
+  return found == open_.end() ? nullptr : found->second;
+}
+
+std::vector<std::uint64_t> ExecutionTable::HandlesOf(const InferRequest& request) const {
+  std::vector<std::uint64_t> handles;
+  for (const RunningExecution& running : running_) {
+    const std::vector<RequestPtr>& requests = running.execution->requests;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      if (requests[i].get() == &request) handles.push_back(running.first_handle + i);
+    }
+  }
+  for (const auto& [handle, open] : open_) {
+    if (open.get() == &request && std::ranges::find(handles, handle) == handles.end())
+      handles.push_back(handle);
+  }
+  return handles;
+}
+
+std::vector<RequestPtr> ExecutionTable::TakeOpen() {
+  std::vector<RequestPtr> taken;
+  taken.reserve(open_.size());
+  for (auto& [handle, request] : std::exchange(open_, {})) taken.push_back(std::move(request));
+  return taken;
+}
+
+}  // namespace fastserve

@@ -1,0 +1,65 @@
+// What one worker is executing: its batches, and the requests that it may still answer.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "backend/backend.h"
+#include "inference/request.h"
+
+namespace fastserve {
+
+// A batch that the worker has.
+struct RunningExecution {
+  std::uint64_t id = 0;
+  std::uint64_t first_handle = 0;  // of its requests, by their place in the batch
+  Execution* execution = nullptr;
+  ExecutionObserver* observer = nullptr;
+  std::int64_t sent_ns = 0;
+};
+
+// Fails an execution that no worker has, with the requests of a decoupled model.
+void FailExecution(const ModelSpec& spec, Execution* execution, ExecutionObserver* observer,
+                   const Status& status);
+
+// Not thread safe. Invariants: 1. ids and handles are never used twice; 2. a request of a decoupled
+// model stays open until it is closed, also after its execution has ended.
+class ExecutionTable {
+ public:
+  // `decoupled`: its requests are opened.
+  RunningExecution Add(Execution* execution, ExecutionObserver* observer, std::int64_t now_ns,
+                       bool decoupled);
+  // Null when there is none of that id.
+  const RunningExecution* Find(std::uint64_t id) const;
+  // Removes it: it has ended.
+  void End(std::uint64_t id, std::int64_t now_ns);
+  // When the oldest one can have begun: sent, and the one before it ended. Nothing runs: nullopt.
+  std::optional<std::int64_t> oldest_start_ns() const;
+
+  // Of an open request, or one that runs; null when there is none.
+  RequestPtr Request(std::uint64_t handle) const;
+  // Null when it is not open.
+  RequestPtr Open(std::uint64_t handle) const;
+  void Close(std::uint64_t handle) { open_.erase(handle); }
+  // The handles under which a request was sent.
+  std::vector<std::uint64_t> HandlesOf(const InferRequest& request) const;
+
+  // Everything, for the end of the worker.
+  std::deque<RunningExecution> TakeRunning() { return std::exchange(running_, {}); }
+  std::vector<RequestPtr> TakeOpen();
+
+  bool empty() const { return running_.empty() && open_.empty(); }
+  std::size_t running() const { return running_.size(); }
+
+ private:
+  std::deque<RunningExecution> running_;  // in the order in which they were sent
+  std::unordered_map<std::uint64_t, RequestPtr> open_;
+  std::uint64_t last_id_ = 0;
+  std::uint64_t next_handle_ = 1;
+  std::int64_t last_end_ns_ = 0;
+};
+
+}  // namespace fastserve

@@ -1,0 +1,243 @@
+#include "backend/worker/inference_calls.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backend/worker/answer.h"
+#include "backend/worker/json_object.h"
+#include "protocol/input_tensor.h"
+
+namespace fastserve {
+
+namespace {
+
+constexpr std::size_t kMostCalls = 65536;
+constexpr std::uint32_t kSequenceStart = 1;
+constexpr std::uint32_t kSequenceEnd = 2;
+
+Status Broken(std::string what) { return Status::InvalidArgument(std::move(what)); }
+
+// Names of the model's own making: as text that is sent on, they must be UTF-8.
+Result<std::string> ReadName(PacketReader* reader) {
+  const std::string_view text = reader->Text();
+  if (!reader->ok()) return Broken("a BLS_REQUEST that ends within a text");
+  if (!IsValidUtf8(text)) return Broken("a BLS_REQUEST with a text that is not UTF-8");
+  return std::string(text);
+}
+
+Status ReadCorrelation(PacketReader* reader, InferRequest* request) {
+  const std::uint8_t kind = reader->U8();
+  if (kind > 1) return Broken("a correlation id of kind " + std::to_string(kind));
+  if (kind == 0) {
+    request->sequence_id = reader->U64();
+    return Status::Ok();
+  }
+  FASTSERVE_ASSIGN_OR_RETURN(request->sequence_id, ReadName(reader));
+  return Status::Ok();
+}
+
+Status ReadHead(PacketReader* reader, InferRequest* request, Status* refusal) {
+  (void)reader->U64();  // the handle of a request that the server sent
+  const std::uint32_t flags = reader->U32();
+  request->sequence_start = (flags & kSequenceStart) != 0;
+  request->sequence_end = (flags & kSequenceEnd) != 0;
+  request->timeout_us = reader->U64();
+  FASTSERVE_RETURN_IF_ERROR(ReadCorrelation(reader, request));
+  FASTSERVE_ASSIGN_OR_RETURN(request->id, ReadName(reader));
+  FASTSERVE_ASSIGN_OR_RETURN(const std::string parameters, ReadName(reader));
+  FASTSERVE_ASSIGN_OR_RETURN(const std::string trace, ReadName(reader));
+  Result<Parameters> parsed = ParseParameters(parameters);
+  if (parsed.ok()) {
+    request->parameters = std::move(*parsed);
+  } else {
+    *refusal = parsed.status();
+  }
+  const std::uint16_t count = reader->U16();
+  for (std::uint16_t i = 0; i < count; ++i) {
+    RequestedOutput& output = request->outputs.emplace_back();
+    FASTSERVE_ASSIGN_OR_RETURN(output.name, ReadName(reader));
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+// Sends the responses of one call back to the worker.
+class InferenceCalls::Sink final : public ResponseSink {
+ public:
+  Sink(std::shared_ptr<InferenceCalls> calls, std::uint64_t call, bool decoupled)
+      : calls_(std::move(calls)), call_(call), decoupled_(decoupled) {}
+
+  void OnResponse(const RequestPtr& /*request*/, InferResponse response, bool final) override {
+    calls_->Respond(call_, decoupled_, response, final);
+  }
+
+ private:
+  const std::shared_ptr<InferenceCalls> calls_;
+  const std::uint64_t call_;
+  const bool decoupled_;
+};
+
+Result<InferenceCalls::Call> InferenceCalls::ReadCall(PacketReader* reader) {
+  Call call;
+  call.id = reader->U64();
+  call.caller = reader->U64();
+  call.decoupled = reader->U8() != 0;
+  call.request = std::make_shared<InferRequest>();
+  FASTSERVE_ASSIGN_OR_RETURN(call.request->model_name, ReadName(reader));
+  call.request->model_version = reader->I64();
+  return call;
+}
+
+Status InferenceCalls::Start(std::string_view body, const FindRequest& find_request) {
+  PacketReader reader(body);
+  FASTSERVE_ASSIGN_OR_RETURN(const Call call, ReadCall(&reader));
+  const BlockRange range = reader.Range();
+  Status refusal;
+  FASTSERVE_RETURN_IF_ERROR(ReadHead(&reader, call.request.get(), &refusal));
+  FASTSERVE_RETURN_IF_ERROR(ReadInputs(&reader, range, call.request.get()));
+  if (!reader.ok() || !reader.at_end())
+    return Broken("a BLS_REQUEST that ends within itself, or goes on behind its inputs");
+  {
+    const MutexLock lock(mutex_);
+    if (calls_.size() >= kMostCalls)
+      return Broken("more than " + std::to_string(kMostCalls) + " BLS calls at once");
+    if (!calls_.emplace(call.id, call.request).second)
+      return Broken("BLS call " + std::to_string(call.id) + " made twice");
+  }
+  call.request->caller = find_request(call.caller);
+  call.request->sink = std::make_shared<Sink>(shared_from_this(), call.id, call.decoupled);
+  if (refusal.ok() && host_ == nullptr)
+    refusal = Status::Unsupported("this server does not let models call models");
+  if (refusal.ok()) {
+    host_->Submit(call.request, call.decoupled);
+  } else {
+    call.request->Fail(std::move(refusal), FailureReason::kRejected);
+  }
+  return Status::Ok();
+}
+
+Status InferenceCalls::ReadInputs(PacketReader* reader, const BlockRange& range,
+                                  InferRequest* request) {
+  FASTSERVE_ASSIGN_OR_RETURN(const BufferPtr block, link_->TakeBlock(range));
+  const std::uint16_t count = reader->U16();
+  for (std::uint16_t i = 0; i < count; ++i) {
+    WireTensor wire;
+    FASTSERVE_ASSIGN_OR_RETURN(wire.tensor.name, ReadName(reader));
+    wire.tensor.type = static_cast<DataType>(reader->U8());
+    wire.tensor.shape = reader->Dims();
+    wire.range.offset = reader->U64();
+    wire.range.length = reader->U64();
+    if (!reader->ok()) return Broken("a BLS_REQUEST that ends within an input");
+    FASTSERVE_RETURN_IF_ERROR(CheckWireTensor(wire));
+    BufferView bytes;
+    if (wire.range.length != 0) {
+      if (wire.range.offset > range.length || wire.range.length > range.length - wire.range.offset)
+        return Broken("input '" + wire.tensor.name + "' of a BLS_REQUEST outside of its block");
+      bytes = BufferView(block, block->data() + wire.range.offset, wire.range.length);
+    }
+    FASTSERVE_RETURN_IF_ERROR(SetData(std::move(bytes), &wire.tensor));
+    request->inputs.push_back(std::move(wire.tensor));
+  }
+  return Status::Ok();
+}
+
+void InferenceCalls::Respond(std::uint64_t call, bool decoupled, const InferResponse& response,
+                            bool final) {
+  {
+    const MutexLock lock(mutex_);
+    if (final) calls_.erase(call);
+    if (ended_) return;
+  }
+  std::string body;
+  PacketWriter writer(&body);
+  writer.U64(call);
+  writer.U8(final ? 1 : 0);
+  const bool nothing =
+      decoupled && final && response.status.ok() && response.outputs.empty();
+  if (nothing) {
+    writer.Range({});
+    writer.U8(static_cast<std::uint8_t>(Answer::Kind::kNothing));
+  } else {
+    WriteResponse(response, link_.get(), &writer);
+  }
+  link_->Send(PacketKind::kBlsResponse, body);
+}
+
+Status InferenceCalls::Cancel(std::string_view body) {
+  PacketReader reader(body);
+  const std::uint64_t call = reader.U64();
+  if (!reader.ok() || !reader.at_end()) return Broken("a BLS_CANCEL that is not 8 bytes");
+  RequestPtr request;
+  {
+    const MutexLock lock(mutex_);
+    const auto found = calls_.find(call);
+    if (found == calls_.end()) return Status::Ok();  // it ended meanwhile
+    request = found->second;
+  }
+  request->Cancel();
+  return Status::Ok();
+}
+
+void InferenceCalls::CancelCallsOf(const InferRequest& caller) {
+  std::vector<RequestPtr> requests;
+  {
+    const MutexLock lock(mutex_);
+    for (const auto& [id, request] : calls_) {
+      if (request->caller.get() == &caller) requests.push_back(request);
+    }
+  }
+  for (const RequestPtr& request : requests) request->Cancel();
+}
+
+Status InferenceCalls::Control(std::string_view body) {
+  PacketReader reader(body);
+  const std::uint64_t call = reader.U64();
+  if (!reader.ok()) return Broken("a CALL without a number");
+  {
+    const MutexLock lock(mutex_);
+    if (controls_ >= kMostCalls)
+      return Broken("more than " + std::to_string(kMostCalls) + " CALLs at once");
+    ++controls_;
+  }
+  if (host_ == nullptr) {
+    Return(call, R"({"error":[5,"this server does not let models control it"],"value":null})");
+    return Status::Ok();
+  }
+  host_->Control(std::string(reader.rest()),
+                 [calls = shared_from_this(), call](const std::string& json) {
+                   calls->Return(call, json);
+                 });
+  return Status::Ok();
+}
+
+void InferenceCalls::Return(std::uint64_t call, std::string_view json) {
+  {
+    const MutexLock lock(mutex_);
+    --controls_;
+    if (ended_) return;
+  }
+  std::string body;
+  PacketWriter writer(&body);
+  writer.U64(call);
+  writer.Raw(json);
+  link_->Send(PacketKind::kReturn, body);
+}
+
+void InferenceCalls::End() {
+  std::unordered_map<std::uint64_t, RequestPtr> open;
+  {
+    const MutexLock lock(mutex_);
+    ended_ = true;
+    open = calls_;
+  }
+  for (const auto& [id, request] : open) request->Cancel();
+}
+
+bool InferenceCalls::empty() const {
+  const MutexLock lock(mutex_);
+  return calls_.empty() && controls_ == 0;
+}
+
+}  // namespace fastserve

@@ -1,0 +1,65 @@
+// The calls that a model in a worker makes to the server: inference by other models (BLS), and
+// control of the repository.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <unordered_map>
+
+#include "backend/inference_host.h"
+#include "backend/worker/wire.h"
+#include "backend/worker/worker_link.h"
+#include "base/mutex.h"
+#include "base/status.h"
+
+namespace fastserve {
+
+// Kept alive by its calls. Thread safe; nothing blocks. Invariants: 1. each call is answered, the
+// last time with `final`; 2. a call's inputs are views on the worker's block, which goes back when the
+// request is done. Errors are InvalidArgument: the worker broke a rule.
+class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls> {
+ public:
+  // The request that a worker knows by a handle; null when it has ended.
+  using FindRequest = std::function<RequestPtr(std::uint64_t)>;
+
+  // `host` may be null: every call is answered with an error.
+  InferenceCalls(std::shared_ptr<WorkerLink> link, std::shared_ptr<InferenceHost> host)
+      : link_(std::move(link)), host_(std::move(host)) {}
+
+  // BLS_REQUEST, BLS_CANCEL and CALL.
+  Status Start(std::string_view body, const FindRequest& find_request) EXCLUDES(mutex_);
+  Status Cancel(std::string_view body) EXCLUDES(mutex_);
+  Status Control(std::string_view body) EXCLUDES(mutex_);
+  // Cancels what a request of the model's own called: its client is gone.
+  void CancelCallsOf(const InferRequest& caller) EXCLUDES(mutex_);
+  // The worker is gone: cancels every call.
+  void End() EXCLUDES(mutex_);
+  bool empty() const EXCLUDES(mutex_);
+
+ private:
+  class Sink;
+  struct Call {
+    std::uint64_t id = 0;
+    std::uint64_t caller = 0;  // a handle
+    bool decoupled = false;
+    RequestPtr request;
+  };
+
+  static Result<Call> ReadCall(PacketReader* reader);
+  Status ReadInputs(PacketReader* reader, const BlockRange& range, InferRequest* request);
+  void Respond(std::uint64_t call, bool decoupled, const InferResponse& response, bool final)
+      EXCLUDES(mutex_);
+  void Return(std::uint64_t call, std::string_view json);
+
+  const std::shared_ptr<WorkerLink> link_;
+  const std::shared_ptr<InferenceHost> host_;
+
+  mutable Mutex mutex_;
+  bool ended_ GUARDED_BY(mutex_) = false;
+  std::unordered_map<std::uint64_t, RequestPtr> calls_ GUARDED_BY(mutex_);
+  std::size_t controls_ GUARDED_BY(mutex_) = 0;  // CALLs without an answer yet
+};
+
+}  // namespace fastserve

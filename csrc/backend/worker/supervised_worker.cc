@@ -1,0 +1,278 @@
+#include "backend/worker/supervised_worker.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+
+namespace fastserve {
+
+namespace {
+
+constexpr std::int64_t kNsPerMs = 1'000'000;
+constexpr std::int64_t kForever = -1;
+
+Status Stopping(const ModelSpec& spec) {
+  return Status::Unavailable("model '" + spec.name + "' is being unloaded");
+}
+
+}  // namespace
+
+void WorkerTally::OnDeath(const Status& reason, bool was_ready) {
+  deaths_.fetch_add(1, std::memory_order_relaxed);
+  const MutexLock lock(mutex_);
+  last_reason_ = reason;
+  if (was_ready) ready_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+Status WorkerTally::Ready() const {
+  if (ready_.load(std::memory_order_relaxed) > 0) return Status::Ok();
+  const MutexLock lock(mutex_);
+  return Status::Unavailable(last_reason_.ok() ? "no worker is ready"
+                                               : "no worker is ready: " + last_reason_.message());
+}
+
+SupervisedWorker::SupervisedWorker(WorkerPlan plan, std::shared_ptr<WorkerTally> tally)
+    : plan_(std::move(plan)),
+      clock_(*plan_.clock),
+      tally_(std::move(tally)),
+      wakeup_(std::make_shared<Wakeup>()),
+      backoff_ns_(plan_.times.first_backoff_ns) {}
+
+Status SupervisedWorker::Start() {
+  thread_ = WorkerThread("fs-worker", [self = shared_from_this()] { self->Run(); });
+  const MutexLock lock(mutex_);
+  while (!first_over_) started_.Wait(mutex_);
+  return first_;
+}
+
+void SupervisedWorker::Stop() {
+  stopping_.store(true, std::memory_order_release);
+  wakeup_->Notify();
+  thread_.JoinOrLetGo();
+}
+
+void SupervisedWorker::Execute(Execution* execution, ExecutionObserver* observer) {
+  std::shared_ptr<WorkerSession> session;
+  {
+    const MutexLock lock(mutex_);
+    if (phase_ == Phase::kReady) session = session_;
+  }
+  if (session != nullptr && session->Execute(execution, observer)) {
+    if (plan_.limits.max_requests != 0 && session->requests_taken() >= plan_.limits.max_requests)
+      Drain(session);
+    return;
+  }
+  {
+    const MutexLock lock(mutex_);
+    if (phase_ != Phase::kStopped) {
+      held_.push_back({execution, observer});
+      wakeup_->Notify();
+      return;
+    }
+  }
+  FailExecution(*plan_.spec, execution, observer, Stopping(*plan_.spec));
+}
+
+void SupervisedWorker::Drain(const std::shared_ptr<WorkerSession>& session) {
+  const MutexLock lock(mutex_);
+  if (phase_ != Phase::kReady || session_ != session) return;
+  phase_ = Phase::kDraining;
+  wakeup_->Notify();
+}
+
+void SupervisedWorker::CheckReady(std::function<void(Status)> done) {
+  std::shared_ptr<WorkerSession> session;
+  {
+    const MutexLock lock(mutex_);
+    if (session_ != nullptr && has_is_ready_) session = session_;
+  }
+  if (session != nullptr) return session->CheckReady(std::move(done));
+  done(tally_->Ready());
+}
+
+bool SupervisedWorker::ready() const {
+  const MutexLock lock(mutex_);
+  return phase_ == Phase::kReady || phase_ == Phase::kDraining;
+}
+
+void SupervisedWorker::Run() {
+  const auto is_stopping = [this] { return stopping(); };
+  Result<std::unique_ptr<WorkerLife>> first = Begin(plan_, wakeup_, is_stopping);
+  {
+    const MutexLock lock(mutex_);
+    first_over_ = true;
+    first_ = first.status();
+    started_.NotifyAll();
+    if (!first.ok()) phase_ = Phase::kStopped;
+  }
+  if (!first.ok()) return;
+  std::unique_ptr<WorkerLife> life = std::move(*first);
+  for (;;) {
+    BecomeReady(*life);
+    const Outcome outcome = Serve(life.get());
+    life.reset();
+    if (outcome == Outcome::kStopped) break;
+    life = Restart(/*at_once=*/outcome == Outcome::kRecycled);
+    if (life == nullptr) break;
+  }
+  if (counts_as_ready_) tally_->OnLeave();
+  {
+    const MutexLock lock(mutex_);
+    phase_ = Phase::kStopped;
+  }
+  FailHeld(Stopping(*plan_.spec));
+}
+
+Result<std::unique_ptr<WorkerLife>> SupervisedWorker::Begin(
+    const WorkerPlan& plan, const std::shared_ptr<const Wakeup>& wakeup,
+    const std::function<bool()>& stopping) {
+  FASTSERVE_ASSIGN_OR_RETURN(std::unique_ptr<WorkerLife> life, WorkerLife::Start(plan, wakeup));
+  const std::optional<WorkerGreeting>& greeting = life->session()->greeting();
+  while (!greeting) {
+    if (stopping()) return Stopping(*plan.spec);
+    if (const Status status = life->Step(kForever); !status.ok() && !greeting)
+      return life->End(status);
+  }
+  if (greeting->error.empty()) return life;
+  const std::string error = greeting->error;
+  life->Finalize(plan.times.stop_grace_ns);
+  return Status::Internal("model '" + plan.spec->name + "': instance '" + plan.instance_name +
+                          "': " + error);
+}
+
+Result<std::string> SupervisedWorker::AutoComplete(const WorkerPlan& plan) {
+  const auto wakeup = std::make_shared<Wakeup>();
+  FASTSERVE_ASSIGN_OR_RETURN(const std::unique_ptr<WorkerLife> life,
+                             Begin(plan, wakeup, [] { return false; }));
+  std::string config = life->session()->greeting()->config;
+  life->Finalize(plan.times.stop_grace_ns);
+  if (config.empty())
+    return Status::Internal("model '" + plan.spec->name + "': the worker answered no configuration");
+  return config;
+}
+
+void SupervisedWorker::BecomeReady(const WorkerLife& life) {
+  if (!counts_as_ready_) tally_->OnReady();
+  counts_as_ready_ = true;
+  {
+    const MutexLock lock(mutex_);
+    phase_ = Phase::kReady;
+    session_ = life.session();
+    has_is_ready_ = life.session()->greeting()->has_is_ready;
+    start_failure_ = Status::Ok();
+  }
+  DispatchHeld();
+}
+
+SupervisedWorker::Outcome SupervisedWorker::Serve(WorkerLife* life) {
+  std::int64_t stop_at_ns = kForever;
+  for (;;) {
+    const bool is_idle = life->session()->idle();
+    if (stopping()) {
+      if (stop_at_ns == kForever) stop_at_ns = clock_.NowNs() + plan_.times.stop_grace_ns;
+      if (is_idle || clock_.NowNs() >= stop_at_ns) break;
+    } else if (is_idle && TakeForRecycling()) {
+      life->Finalize(plan_.times.finalize_limit_ns);
+      (void)life->End(Status::Unavailable("was replaced"));
+      return Outcome::kRecycled;
+    }
+    if (const Status status = life->Step(stop_at_ns); !status.ok()) {
+      OnDeath(*life, life->End(status));
+      return Outcome::kDied;
+    }
+    DispatchHeld();
+  }
+  {
+    const MutexLock lock(mutex_);
+    phase_ = Phase::kStopped;
+    session_ = nullptr;
+  }
+  if (life->session()->idle()) life->Finalize(plan_.times.finalize_limit_ns);
+  (void)life->End(Status::Unavailable("was stopped"));
+  return Outcome::kStopped;
+}
+
+bool SupervisedWorker::TakeForRecycling() {
+  const MutexLock lock(mutex_);
+  // An execution may be on its way to the session: retired, it sends that back here.
+  if (phase_ != Phase::kDraining || !session_->Retire()) return false;
+  phase_ = Phase::kStarting;
+  session_ = nullptr;
+  return true;
+}
+
+void SupervisedWorker::OnDeath(const WorkerLife& life, const Status& reason) {
+  {
+    const MutexLock lock(mutex_);
+    phase_ = Phase::kStarting;
+    session_ = nullptr;
+  }
+  tally_->OnDeath(reason, std::exchange(counts_as_ready_, false));
+  if (clock_.NowNs() - life.started_ns() >= plan_.times.long_life_ns)
+    backoff_ns_ = plan_.times.first_backoff_ns;
+  LOG_ERROR(reason.message());
+}
+
+std::unique_ptr<WorkerLife> SupervisedWorker::Restart(bool at_once) {
+  for (;;) {
+    if (!std::exchange(at_once, false)) BackOff();
+    if (stopping()) return nullptr;
+    tally_->OnRestart();
+    auto life = Begin(plan_, wakeup_, [this] { return stopping(); });
+    if (life.ok()) return std::move(*life);
+    if (stopping()) return nullptr;
+    tally_->OnDeath(life.status(), std::exchange(counts_as_ready_, false));
+    LOG_ERROR(life.status().message());
+    {
+      const MutexLock lock(mutex_);
+      start_failure_ = life.status();
+    }
+  }
+}
+
+void SupervisedWorker::BackOff() {
+  const std::int64_t until_ns = clock_.NowNs() + backoff_ns_;
+  backoff_ns_ = std::min(2 * backoff_ns_, plan_.times.longest_backoff_ns);
+  while (!stopping()) {
+    DispatchHeld();
+    const std::int64_t left_ns = until_ns - clock_.NowNs();
+    if (left_ns <= 0) return;
+    pollfd woken{wakeup_->fd(), POLLIN, 0};
+    if (poll(&woken, 1, static_cast<int>((left_ns + kNsPerMs - 1) / kNsPerMs)) > 0)
+      wakeup_->Clear();
+  }
+}
+
+void SupervisedWorker::DispatchHeld() {
+  std::vector<Held> held;
+  Status failure;
+  {
+    const MutexLock lock(mutex_);
+    failure = start_failure_;
+    if (held_.empty() || (failure.ok() && phase_ != Phase::kReady)) return;
+    held.swap(held_);
+  }
+  for (const Held& each : held) {
+    if (failure.ok()) {
+      Execute(each.execution, each.observer);
+    } else {
+      FailExecution(*plan_.spec, each.execution, each.observer,
+                    Status::Unavailable(failure.message()));
+    }
+  }
+}
+
+void SupervisedWorker::FailHeld(const Status& reason) {
+  std::vector<Held> held;
+  {
+    const MutexLock lock(mutex_);
+    held.swap(held_);
+  }
+  for (const Held& each : held)
+    FailExecution(*plan_.spec, each.execution, each.observer, reason);
+}
+
+}  // namespace fastserve

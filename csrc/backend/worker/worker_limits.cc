@@ -1,0 +1,58 @@
+#include "backend/worker/worker_limits.h"
+
+#include <charconv>
+#include <cmath>
+#include <string>
+
+namespace fastserve {
+
+namespace {
+
+constexpr double kNsPerSecond = 1e9;
+constexpr double kLongestSeconds = 1e9;
+
+const std::string* FindParameter(const ModelSpec& spec, const char* name) {
+  const auto found = spec.parameters.find(name);
+  return found == spec.parameters.end() ? nullptr : &found->second;
+}
+
+template <typename T>
+bool ParseAll(const std::string& text, T* value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+Status Wrong(const ModelSpec& spec, const char* name, const std::string& text,
+             const char* expected) {
+  return Status::InvalidArgument("model '" + spec.name + "': parameter '" + name + "' is '" + text +
+                                 "', expected " + expected);
+}
+
+Result<std::uint64_t> ReadCount(const ModelSpec& spec, const char* name) {
+  const std::string* text = FindParameter(spec, name);
+  std::uint64_t value = 0;
+  if (text == nullptr || ParseAll(*text, &value)) return value;
+  return Wrong(spec, name, *text, "a whole number of at least 0 (0: no limit)");
+}
+
+Result<std::int64_t> ReadSeconds(const ModelSpec& spec, const char* name) {
+  const std::string* text = FindParameter(spec, name);
+  if (text == nullptr) return std::int64_t{0};
+  double seconds = 0;
+  if (!ParseAll(*text, &seconds) || !(seconds >= 0 && seconds <= kLongestSeconds))
+    return Wrong(spec, name, *text, "a number of seconds from 0 (no limit) to 1e9");
+  return static_cast<std::int64_t>(std::llround(seconds * kNsPerSecond));
+}
+
+}  // namespace
+
+Result<WorkerLimits> ReadWorkerLimits(const ModelSpec& spec) {
+  WorkerLimits limits;
+  FASTSERVE_ASSIGN_OR_RETURN(limits.execution_timeout_ns,
+                             ReadSeconds(spec, "EXECUTION_TIMEOUT_SECONDS"));
+  FASTSERVE_ASSIGN_OR_RETURN(limits.memory_limit_bytes, ReadCount(spec, "MEMORY_LIMIT_BYTES"));
+  FASTSERVE_ASSIGN_OR_RETURN(limits.max_requests, ReadCount(spec, "MAX_REQUESTS_BEFORE_RESTART"));
+  return limits;
+}
+
+}  // namespace fastserve
