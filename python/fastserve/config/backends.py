@@ -10,7 +10,11 @@ from fastserve.errors import InvalidArgumentError, UnsupportedError
 
 ONNX_PLATFORM = "onnxruntime_onnx"
 ONNX_FILE = "model.onnx"
-OFFERED = ("onnxruntime", "identity")
+OFFERED = ("onnxruntime", "identity", "repeat")
+# Those whose models are their configuration.
+WITHOUT_FILE = ("identity", "repeat")
+# Those that can answer a request more often than once.
+DECOUPLED = ("repeat",)
 
 _PLATFORM_BACKENDS = {
     ONNX_PLATFORM: "onnxruntime",

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fastserve.config.backends import WITHOUT_FILE
 from fastserve.config.complete import protocol_type
 from fastserve.config.ensemble import ensemble_spec, is_ensemble
 from fastserve.config.model_metrics import model_metrics_spec
@@ -58,7 +59,7 @@ def base_spec(
         "backend": config.backend,
         "platform": config.platform,
         "path": ""
-        if config.backend == "identity" or is_ensemble(config)
+        if config.backend in WITHOUT_FILE or is_ensemble(config)
         else str(_model_file(config, version, model_directory)),
         "max_batch_size": config.max_batch_size,
         "parameters": {key: value.string_value for key, value in config.parameters.items()},

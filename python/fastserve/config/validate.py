@@ -8,6 +8,7 @@ Three verdicts: wrong (InvalidArgumentError), known but not offered yet and able
 from collections.abc import Iterator
 from typing import Any
 
+from fastserve.config.backends import DECOUPLED
 from fastserve.config.ensemble import is_ensemble, validate_ensemble
 from fastserve.config.model_metrics import families_without_effect, validate_model_metrics
 from fastserve.config.normalize import KIND_CPU
@@ -53,7 +54,6 @@ def validate_config(config: ModelConfig) -> list[str]:
 
 def _unoffered(config: ModelConfig) -> Iterator[str]:
     flags: list[tuple[str, Any]] = [
-        ("model_transaction_policy.decoupled", config.model_transaction_policy.decoupled),
         ("model_repository_agents", config.model_repository_agents.agents),
         ("model_operations.op_library_filename", config.model_operations.op_library_filename),
         ("runtime", config.runtime),
@@ -63,6 +63,12 @@ def _unoffered(config: ModelConfig) -> Iterator[str]:
 
 def refuse_unoffered(config: ModelConfig) -> None:
     """UnsupportedError naming the first field that would change answers and is not offered yet."""
+    if config.model_transaction_policy.decoupled and config.backend not in DECOUPLED:
+        raise UnsupportedError(
+            f"model '{config.name}': model_transaction_policy {{ decoupled: true }} is not offered "
+            f"for {f"backend '{config.backend}'" if config.backend else 'an ensemble'}, which "
+            f"answers a request once; offered for: {', '.join(DECOUPLED)}; remove it"
+        )
     for field in _unoffered(config):
         raise UnsupportedError(
             f"model '{config.name}': the field {field} is not offered yet; remove it"

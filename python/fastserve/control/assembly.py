@@ -33,6 +33,7 @@ class BackendRegistry:
         self._settings = settings
         self._lock = threading.Lock()
         engine.register_identity_backend()
+        engine.register_repeat_backend()
 
     def require(self, name: str) -> None:
         """Blocks while the backend's library loads.
