@@ -64,10 +64,10 @@ def _unoffered(config: ModelConfig) -> Iterator[str]:
 def refuse_unoffered(config: ModelConfig) -> None:
     """UnsupportedError naming the first field that would change answers and is not offered yet."""
     if config.model_transaction_policy.decoupled and config.backend not in DECOUPLED:
+        which = f"backend '{config.backend}'" if config.backend else "an ensemble"
         raise UnsupportedError(
             f"model '{config.name}': model_transaction_policy {{ decoupled: true }} is not offered "
-            f"for {f"backend '{config.backend}'" if config.backend else 'an ensemble'}, which "
-            f"answers a request once; offered for: {', '.join(DECOUPLED)}; remove it"
+            f"yet for {which}; remove it (offered for: {', '.join(DECOUPLED)})"
         )
     for field in _unoffered(config):
         raise UnsupportedError(
