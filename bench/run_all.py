@@ -22,6 +22,7 @@ SCRIPTS = (
     "self_tuning",
     "overload",
     "cache",
+    "streaming",
     "idle",
     "copies",
     "stress",

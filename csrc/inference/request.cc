@@ -46,7 +46,8 @@ void InferRequest::Respond(InferResponse response, bool final) {
     AbortOnSecondCompletion(*this);
   }
   const RequestPtr self = shared_from_this();
-  const bool observed = completion_listener && spec && spec->decoupled;
+  const bool decoupled = spec && spec->decoupled;
+  const bool observed = decoupled && completion_listener;
   const ResponseKind kind = KindOf(response);
   if (observed) completion_listener->BeforeResponse(this);
   if (final) {
@@ -55,7 +56,7 @@ void InferRequest::Respond(InferResponse response, bool final) {
   } else {
     sink->OnResponse(self, std::move(response), false);
   }
-  if (observed && final) DropHooks();
+  if (decoupled && final) DropHooks();
   if (observed) completion_listener->AfterResponse(this, kind);
   if (final && completion_listener) std::exchange(completion_listener, nullptr)->OnCompleted(*this);
 }

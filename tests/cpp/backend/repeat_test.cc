@@ -160,7 +160,8 @@ TEST_F(RepeatTest, StopFailsWhatIsUnderWayAndLetsGoOfIt) {
   }
   run.Stop();
   EXPECT_EQ(sink_->record.Await(2).size(), 2U);
-  EXPECT_TRUE(waiting.expired() || congested.expired());
+  EXPECT_TRUE(waiting.expired());
+  EXPECT_TRUE(congested.expired());
   run.Start(Request({1}, {0}));
   EXPECT_EQ(sink_->record.Await(3)[2].response.status.code(), StatusCode::kUnavailable);
 }
