@@ -68,7 +68,9 @@ def echo_message() -> bytes:
 def read_events(port: int, count: int) -> None:
     """One request over HTTP; reads, and counts, all of its events."""
     body = json.dumps(repeat_json(range(count))).encode()
-    head = f"POST /v2/models/repeat/generate_stream HTTP/1.1\r\nHost: b\r\nContent-Length: {len(body)}"
+    head = (
+        f"POST /v2/models/repeat/generate_stream HTTP/1.1\r\nHost: b\r\nContent-Length: {len(body)}"
+    )
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(head.encode() + b"\r\n\r\n" + body)
         text = bytearray()

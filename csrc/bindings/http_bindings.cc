@@ -163,9 +163,8 @@ class HttpLoop {
         std::move(request));
     const BufferView view = CopyBody(body);
     const py::gil_scoped_release release;
-    runner_.Parse(view.size, [this, call, view] {
-      call->Submit(&runner_.engine(), view, runner_.limits());
-    });
+    runner_.Parse(view.size,
+                  [this, call, view] { call->Submit(&runner_.engine(), view, runner_.limits()); });
     return call;
   }
 

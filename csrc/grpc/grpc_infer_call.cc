@@ -19,8 +19,8 @@ void GrpcInferCall::Start(GrpcCall* call, const BufferView& message,
 
 void GrpcInferCall::OnResponse(const RequestPtr& request, InferResponse response, bool /*final*/) {
   if (completions_->OnThread()) return Deliver(response);
-  completions_->Push(MakeGrpcTask(
-      [this, self = request, response = std::move(response)] { Deliver(response); }));
+  completions_->Push(
+      MakeGrpcTask([this, self = request, response = std::move(response)] { Deliver(response); }));
 }
 
 void GrpcInferCall::Deliver(const InferResponse& response) {

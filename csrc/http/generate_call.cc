@@ -26,8 +26,8 @@ void GenerateCall::Submit(Engine* engine, const BufferView& body, const InferJso
   request->timestamps.request_start = engine->clock().NowNs();
   request->sink = shared_from_this();
   const auto spec = engine->FindModel(request->model_name, request->model_version);
-  Status status = spec.ok() ? ParseGenerateRequest(body, limits, **spec, request.get())
-                            : spec.status();
+  Status status =
+      spec.ok() ? ParseGenerateRequest(body, limits, **spec, request.get()) : spec.status();
   if (!status.ok()) return request->Fail(std::move(status), FailureReason::kOther);
   engine->Submit(request);
 }

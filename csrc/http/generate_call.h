@@ -17,11 +17,10 @@ namespace fastserve {
 
 // The sink of the request, shared with the event loop's handler. Submit and OnResponse from any
 // thread; the rest from the event loop's.
-// Invariants: 1. a target is dropped on the event loop's thread only: it is given away when there is
-// text, and every request ends. 2. Text beyond kWindowBytes makes the sender wait, so a slow client
-// costs a window, whatever its model sends.
-class GenerateCall final : public ResponseSink,
-                           public std::enable_shared_from_this<GenerateCall> {
+// Invariants: 1. a target is dropped on the event loop's thread only: it is given away when there
+// is text, and every request ends. 2. Text beyond kWindowBytes makes the sender wait, so a slow
+// client costs a window, whatever its model sends.
+class GenerateCall final : public ResponseSink, public std::enable_shared_from_this<GenerateCall> {
  public:
   // Events: as many responses as the model sends, each an event; otherwise exactly one, as JSON.
   enum class Form : std::uint8_t { kOne, kEvents };

@@ -21,6 +21,20 @@ using Reader =
 
 constexpr std::string_view kNestedKey = "parameters";
 
+// Fixed dimensions take their share of the elements, the last variable one the rest. False when
+// they do not fill the shape.
+bool Distribute(std::int64_t elements, Shape* shape) {
+  for (const std::int64_t dim : *shape) {
+    if (dim <= 0) continue;
+    if (elements % dim != 0) return false;
+    elements /= dim;
+  }
+  for (auto dim = shape->rbegin(); dim != shape->rend(); ++dim) {
+    if (*dim == -1) *dim = std::exchange(elements, 1);
+  }
+  return elements == 1;
+}
+
 }  // namespace
 
 // --- shape ---
@@ -69,9 +83,9 @@ Status GenerateJsonReader::Read(char* text, std::size_t size) {
                         ? rapidjson::kParseErrorDocumentRootNotSingular
                         : result.Code();
   if (code == rapidjson::kParseErrorNone) return Status::Ok();
-  return Status::InvalidArgument("failed to parse the request JSON buffer: " +
-                                 std::string(rapidjson::GetParseError_En(code)) + " at " +
-                                 std::to_string(result.Offset()));
+  return Status::InvalidArgument(
+      "failed to parse the request JSON buffer: " + std::string(rapidjson::GetParseError_En(code)) +
+      " at " + std::to_string(result.Offset()));
 }
 
 bool GenerateJsonReader::Key(const char* text, rapidjson::SizeType length, bool) {
@@ -277,18 +291,7 @@ Result<Shape> GenerateJsonReader::InputShape() const {
     return Status::InvalidArgument("nested arrays of " + std::to_string(dims.size()) +
                                    " levels do not fit the shape " + ShapeToString(full));
   }
-  // Fixed dimensions take their share of the elements, the last variable one the rest.
-  std::int64_t left = shape_.elements();
-  bool fits = true;
-  for (const std::int64_t dim : full) {
-    if (dim <= 0) continue;
-    fits = fits && left % dim == 0;
-    left /= dim;
-  }
-  for (auto dim = full.rbegin(); dim != full.rend(); ++dim) {
-    if (*dim == -1) *dim = std::exchange(left, 1);
-  }
-  if (fits && left == 1) return full;
+  if (Distribute(shape_.elements(), &full)) return full;
   return Status::InvalidArgument("The schema can not convert input '" + input_->name +
                                  "' to tensor with proper shape: " +
                                  std::to_string(shape_.elements()) + " elements do not fill it");

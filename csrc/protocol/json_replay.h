@@ -1,4 +1,5 @@
-// A second reading of a JSON array of numbers, once the type and the number of its elements are known.
+// A second reading of a JSON array of numbers, once the type and the number of its elements are
+// known.
 #pragma once
 
 #include <cstddef>

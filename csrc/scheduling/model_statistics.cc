@@ -99,8 +99,8 @@ void ModelStatistics::RecordDecoupled(const InferRequest& request, std::int64_t 
   optional_->Record(SummaryPhase::kQueue, queue_ns, end_ns);
 }
 
-void ModelStatistics::RecordResponse(std::uint32_t index, ResponseKind kind,
-                                     std::int64_t infer_ns, std::int64_t output_ns) {
+void ModelStatistics::RecordResponse(std::uint32_t index, ResponseKind kind, std::int64_t infer_ns,
+                                     std::int64_t output_ns) {
   const MutexLock lock(mutex_);
   ResponseStatistics& response = numbers_.responses[std::min(index, kMaxResponseIndex)];
   switch (kind) {

@@ -93,8 +93,8 @@ class ModelStatistics {
   // A request to a decoupled model, after its final response: a success. What its execution took is
   // in RecordBatch, which counts none of its requests.
   void RecordDecoupled(const InferRequest& request, std::int64_t end_ns);
-  // Response `index` (from 0) of a request to a decoupled model. Responses from kMaxResponseIndex on
-  // are counted as that one.
+  // Response `index` (from 0) of a request to a decoupled model. Responses from kMaxResponseIndex
+  // on are counted as that one.
   static constexpr std::uint32_t kMaxResponseIndex = 1023;
   void RecordResponse(std::uint32_t index, ResponseKind kind, std::int64_t infer_ns,
                       std::int64_t output_ns);

@@ -11,9 +11,9 @@ ModelSpec FuzzedModel() {
   ModelSpec spec;
   spec.name = "model";
   spec.max_batch_size = 8;
-  for (const auto& [name, type] : {std::pair{"TEXT", DataType::kBytes},
-                                   std::pair{"N", DataType::kInt32},
-                                   std::pair{"X", DataType::kFp64}}) {
+  for (const auto& [name, type] :
+       {std::pair{"TEXT", DataType::kBytes}, std::pair{"N", DataType::kInt32},
+        std::pair{"X", DataType::kFp64}}) {
     TensorSpec input;
     input.name = name;
     input.type = type;

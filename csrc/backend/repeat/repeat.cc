@@ -22,9 +22,8 @@ struct Port {
   DataType type;
   std::int64_t dim;
 };
-constexpr Port kInputs[] = {{"IN", DataType::kInt32, -1},
-                            {"DELAY", DataType::kUint32, -1},
-                            {"WAIT", DataType::kUint32, 1}};
+constexpr Port kInputs[] = {
+    {"IN", DataType::kInt32, -1}, {"DELAY", DataType::kUint32, -1}, {"WAIT", DataType::kUint32, 1}};
 constexpr Port kOutputs[] = {{"OUT", DataType::kInt32, 1}, {"IDX", DataType::kUint32, 1}};
 
 std::uint32_t WaitMs(const InferRequest& request) {
@@ -71,10 +70,9 @@ Status CheckPorts(const ModelSpec& spec, const std::vector<TensorSpec>& tensors,
   for (const Port& port : ports) {
     const TensorSpec* tensor = FindTensor(tensors, port.name);
     if (tensor != nullptr && tensor->type == port.type && tensor->dims == Shape{port.dim}) continue;
-    return Status::InvalidArgument("model '" + spec.name + "': the repeat backend needs the " +
-                                   kind + " '" + port.name + "' (" +
-                                   std::string(DataTypeName(port.type)) + " [" +
-                                   std::to_string(port.dim) + "])");
+    return Status::InvalidArgument(
+        "model '" + spec.name + "': the repeat backend needs the " + kind + " '" + port.name +
+        "' (" + std::string(DataTypeName(port.type)) + " [" + std::to_string(port.dim) + "])");
   }
   if (tensors.size() == ports.size()) return Status::Ok();
   return Status::InvalidArgument("model '" + spec.name + "': the repeat backend has " +

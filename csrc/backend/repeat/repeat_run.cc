@@ -51,9 +51,9 @@ class Repeat final : public RoomHook,
 
   Status Check() const {
     if (values_.size() == delays_ms_.size()) return Status::Ok();
-    return Status::InvalidArgument(
-        "model '" + request_->model_name + "': IN has " + std::to_string(values_.size()) +
-        " elements and DELAY has " + std::to_string(delays_ms_.size()) + "; they must be as many");
+    return Status::InvalidArgument("model '" + request_->model_name + "': IN has " +
+                                   std::to_string(values_.size()) + " elements and DELAY has " +
+                                   std::to_string(delays_ms_.size()) + "; they must be as many");
   }
 
   InferRequest& request() { return *request_; }

@@ -16,8 +16,8 @@ class Repeat;
 using RepeatPtr = std::shared_ptr<Repeat>;
 
 // What the thread, the requests under way and their readers share. Thread safe.
-// Invariant: a request that was accepted is in active_ until its final response is about to be sent,
-// by the thread or by FailActive.
+// Invariant: a request that was accepted is in active_ until its final response is about to be
+// sent, by the thread or by FailActive.
 class RepeatSchedule {
  public:
   // False when stopped.

@@ -69,7 +69,8 @@ async def _generate_stream(
         if not chunk.events:
             return _json(chunk)
         response = StreamResponse(
-            status=chunk.status, headers={hdrs.CONTENT_TYPE: _EVENTS, hdrs.CACHE_CONTROL: "no-cache"}
+            status=chunk.status,
+            headers={hdrs.CONTENT_TYPE: _EVENTS, hdrs.CACHE_CONTROL: "no-cache"},
         )
         if context.core_loop.draining:
             response.force_close()

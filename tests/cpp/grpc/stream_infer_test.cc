@@ -113,8 +113,8 @@ TEST_F(StreamInferTest, AnEmptyEndIsSentOnlyToThoseWhoAskedForIt) {
   const std::vector<std::string> messages = Messages(client.peer.answers[id].body);
   ASSERT_EQ(messages.size(), 3U);
   EXPECT_THAT(messages[0], testing::HasSubstr(FinalFlag(false)));
-  EXPECT_THAT(messages[2], testing::AllOf(testing::HasSubstr("asking"),
-                                          testing::HasSubstr(FinalFlag(true))));
+  EXPECT_THAT(messages[2],
+              testing::AllOf(testing::HasSubstr("asking"), testing::HasSubstr(FinalFlag(true))));
 }
 
 TEST_F(StreamInferTest, RequestsInFlightAreAnsweredAsTheyCome) {

@@ -68,8 +68,7 @@ class GenerateShape : public testing::TestWithParam<ShapeCase> {};
 
 TEST_P(GenerateShape, IsThatOfTheArrayOrFilledFromTheEnd) {
   const ShapeCase& given = GetParam();
-  const ModelSpec spec =
-      SpecOf({Input("X", DataType::kInt32, given.dims)}, given.max_batch_size);
+  const ModelSpec spec = SpecOf({Input("X", DataType::kInt32, given.dims)}, given.max_batch_size);
   const Parsed parsed = Parse(spec, "{\"X\":" + given.json + "}");
   ASSERT_EQ(parsed.ok(), !given.shape.empty()) << parsed.message();
   if (parsed.ok()) EXPECT_EQ(Dims(parsed.input()), given.shape);
@@ -78,20 +77,17 @@ TEST_P(GenerateShape, IsThatOfTheArrayOrFilledFromTheEnd) {
 using Values = std::vector<std::int64_t>;
 INSTANTIATE_TEST_SUITE_P(
     Rules, GenerateShape,
-    testing::Values(ShapeCase{{1}, 0, "5", {1}}, ShapeCase{{1}, 8, "5", {1, 1}},
-                    ShapeCase{{1}, 8, "[5,6,7]", {3, 1}}, ShapeCase{{-1}, 8, "[5,6,7]", {1, 3}},
-                    ShapeCase{{-1}, 0, "[]", {0}}, ShapeCase{{-1, 2}, 8, "[1,2,3,4]", {1, 2, 2}},
-                    ShapeCase{{2, -1}, 0, "[1,2,3,4,5,6]", {2, 3}},
-                    ShapeCase{{2}, 0, "[1,2,3]", {}}, ShapeCase{{1}, 0, "[1,2]", {}},
-                    ShapeCase{{-1, -1}, 0, "[[1,2,3],[4,5,6]]", {2, 3}},
-                    ShapeCase{{-1, -1}, 8, "[[1,2,3],[4,5,6]]", {1, 2, 3}},
-                    ShapeCase{{-1}, 8, "[[1,2,3],[4,5,6]]", {2, 3}},
-                    ShapeCase{{-1}, 0, "[[1,2,3],[4,5,6]]", {}},
-                    ShapeCase{{-1, -1}, 0, "[[1,2],[3]]", {}},
-                    ShapeCase{{-1, -1}, 0, "[1,[2]]", {}},
-                    ShapeCase{{-1, -1}, 0, "[[1],2]", {}},
-                    ShapeCase{{-1, -1}, 0, "[[],[]]", {2, 0}},
-                    ShapeCase{{-1, -1}, 0, "[[],[[]]]", {}}));
+    testing::Values(
+        ShapeCase{{1}, 0, "5", {1}}, ShapeCase{{1}, 8, "5", {1, 1}},
+        ShapeCase{{1}, 8, "[5,6,7]", {3, 1}}, ShapeCase{{-1}, 8, "[5,6,7]", {1, 3}},
+        ShapeCase{{-1}, 0, "[]", {0}}, ShapeCase{{-1, 2}, 8, "[1,2,3,4]", {1, 2, 2}},
+        ShapeCase{{2, -1}, 0, "[1,2,3,4,5,6]", {2, 3}}, ShapeCase{{2}, 0, "[1,2,3]", {}},
+        ShapeCase{{1}, 0, "[1,2]", {}}, ShapeCase{{-1, -1}, 0, "[[1,2,3],[4,5,6]]", {2, 3}},
+        ShapeCase{{-1, -1}, 8, "[[1,2,3],[4,5,6]]", {1, 2, 3}},
+        ShapeCase{{-1}, 8, "[[1,2,3],[4,5,6]]", {2, 3}},
+        ShapeCase{{-1}, 0, "[[1,2,3],[4,5,6]]", {}}, ShapeCase{{-1, -1}, 0, "[[1,2],[3]]", {}},
+        ShapeCase{{-1, -1}, 0, "[1,[2]]", {}}, ShapeCase{{-1, -1}, 0, "[[1],2]", {}},
+        ShapeCase{{-1, -1}, 0, "[[],[]]", {2, 0}}, ShapeCase{{-1, -1}, 0, "[[],[[]]]", {}}));
 
 struct WrongCase {
   std::string json;
@@ -162,9 +158,8 @@ TEST(GenerateResponse, OneElementIsAValueAndMoreAreAFlatArray) {
   response.parameters = {{"done", true}, {"TEXT", std::string("hidden")}, {"id", std::int64_t{1}}};
   std::string json = "data: ";
   ASSERT_TRUE(AppendGenerateResponse(response, &json).ok());
-  EXPECT_EQ(json,
-            R"(data: {"id":"7","model_name":"model","model_version":"3","done":true,)"
-            R"("TEXT":"a\nb","N":[1,2,3,4],"NONE":[]})");
+  EXPECT_EQ(json, R"(data: {"id":"7","model_name":"model","model_version":"3","done":true,)"
+                  R"("TEXT":"a\nb","N":[1,2,3,4],"NONE":[]})");
 }
 
 TEST(GenerateResponse, WhatHasNoJsonFormLeavesNothingBehind) {

@@ -17,6 +17,12 @@ from tests.python.repeat import REPEAT_CONFIG, repeat_arrays
 
 _TYPES = {"IN": "INT32", "DELAY": "UINT32", "WAIT": "UINT32"}
 _TIMEOUT_S = 30.0
+_WARMUP = """
+model_warmup [ { name: "zeros" count: 3
+  inputs [ { key: "IN" value { data_type: TYPE_INT32 dims: 4 zero_data: true } },
+           { key: "DELAY" value { data_type: TYPE_UINT32 dims: 4 zero_data: true } },
+           { key: "WAIT" value { data_type: TYPE_UINT32 dims: 1 zero_data: true } } ] } ]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +32,7 @@ def server(
     repository = tmp_path_factory.mktemp("models")
     write_model(repository, "repeat", REPEAT_CONFIG)
     write_model(repository, "statistics", REPEAT_CONFIG)
+    write_model(repository, "warm", REPEAT_CONFIG + _WARMUP)
     write_model(repository, "echo")
     process = start_module_server(f"--model-repository={repository}").wait_started()
     yield process
@@ -140,7 +147,10 @@ def cancelled(server: ServerProcess) -> float:
 
 @pytest.mark.parametrize(
     ("module", "text"),
-    [(grpcclient, "ModelInfer RPC doesn't support"), (httpclient, "HTTP end point doesn't support")],
+    [
+        (grpcclient, "ModelInfer RPC doesn't support"),
+        (httpclient, "HTTP end point doesn't support"),
+    ],
 )
 def test_a_unary_request_is_refused(server, module, text):
     url = server.url("grpc" if module is grpcclient else "http")
@@ -149,6 +159,10 @@ def test_a_unary_request_is_refused(server, module, text):
         pytest.raises(InferenceServerException, match=text),
     ):
         client.infer("repeat", inputs(module, [1]))
+
+
+def test_a_warm_up_waits_for_the_last_response(grpc):
+    assert grpc.is_model_ready("warm")
 
 
 def test_the_configuration_says_that_the_model_is_decoupled(grpc):
