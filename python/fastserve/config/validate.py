@@ -61,13 +61,21 @@ def _unoffered(config: ModelConfig) -> Iterator[str]:
     yield from (name for name, is_set in flags if is_set)
 
 
+def _answers_once(config: ModelConfig) -> str:
+    """What of the configuration cannot be decoupled; else ""."""
+    if is_ensemble(config):
+        return "an ensemble"
+    if config.WhichOneof("scheduling_choice") == "sequence_batching":
+        return "sequence_batching"
+    return "" if config.backend in DECOUPLED else f"backend '{config.backend}'"
+
+
 def refuse_unoffered(config: ModelConfig) -> None:
     """UnsupportedError naming the first field that would change answers and is not offered yet."""
-    if config.model_transaction_policy.decoupled and config.backend not in DECOUPLED:
-        which = f"backend '{config.backend}'" if config.backend else "an ensemble"
+    if config.model_transaction_policy.decoupled and (what := _answers_once(config)):
         raise UnsupportedError(
             f"model '{config.name}': model_transaction_policy {{ decoupled: true }} is not offered "
-            f"yet for {which}; remove it (offered for: {', '.join(DECOUPLED)})"
+            f"yet for {what}; remove it (offered for: {', '.join(DECOUPLED)})"
         )
     for field in _unoffered(config):
         raise UnsupportedError(

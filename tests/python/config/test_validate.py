@@ -45,7 +45,10 @@ def test_a_decoupled_model_needs_a_backend_that_can_answer_more_than_once():
     refusal = "decoupled: true } is not offered yet for backend 'onnxruntime'.*offered for: repeat"
     with pytest.raises(UnsupportedError, match=refusal):
         validate(decoupled)
-    assert validate(decoupled, GOOD.replace("onnxruntime", "repeat")) == []
+    repeat = GOOD.replace("onnxruntime", "repeat")
+    assert validate(decoupled, repeat) == []
+    with pytest.raises(UnsupportedError, match="not offered yet for sequence_batching"):
+        validate(decoupled + " sequence_batching { }", repeat)
 
 
 @pytest.mark.parametrize(
