@@ -23,6 +23,7 @@ SCRIPTS = (
     "self_tuning",
     "overload",
     "cache",
+    "streaming",
     "idle",
     "copies",
     "stress",

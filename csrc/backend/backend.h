@@ -35,7 +35,8 @@ struct Execution {
   std::vector<bool> rescheduled;
   // Of an instance that takes_requests(), instead of inputs and outputs: one answer per request,
   // whose status may be that request's error. Empty when the model is decoupled: the backend then
-  // answers the requests itself, as often as it likes, also after OnExecuted.
+  // answers the requests itself, as often as it likes, also after OnExecuted; when a request is
+  // congested() it waits for room (InferRequest::WaitForRoom).
   std::vector<InferResponse> responses;
   // Clock::NowNs() set by the backend where it knows better than the scheduler; 0 otherwise.
   std::int64_t compute_input_end_ns = 0;
@@ -83,10 +84,13 @@ class BackendModel {
   virtual ~BackendModel() = default;
   // Blocks (may load weights). `name` is the instance's, e.g. "resnet_0".
   virtual Result<std::unique_ptr<BackendInstance>> CreateInstance(const std::string& name) = 0;
+  // No execution comes any more: requests that the backend still answers itself (decoupled) are
+  // failed, and none is answered after the return. Blocks. Idempotent.
+  virtual void Stop() {}
   // Not OK, with the reason, while no instance can execute. Does not block.
   virtual Status Ready() const { return Status::Ok(); }
-  // Asks the model itself as well, where it can be asked, for at most five seconds. `done` is called
-  // once, on any thread, maybe inside the call.
+  // Asks the model itself as well, where it can be asked, for at most five seconds. `done` is
+  // called once, on any thread, maybe inside the call.
   virtual void CheckReady(std::function<void(Status)> done) { done(Ready()); }
   // Null for a model without worker processes.
   virtual std::optional<WorkerCounts> worker_counts() const { return std::nullopt; }

@@ -13,6 +13,7 @@
 
 #include "backend/identity/identity.h"
 #include "backend/onnxruntime/onnxruntime_backend.h"
+#include "backend/repeat/repeat.h"
 #include "backend/worker/worker_backend.h"
 #include "bindings/bindings.h"
 #include "bindings/control_queue.h"
@@ -232,6 +233,8 @@ void BindModels(EngineClass& engine) {
   engine
       .def("register_identity_backend",
            [](Engine& self) { self.RegisterBackend(CreateIdentityBackend()); })
+      .def("register_repeat_backend",
+           [](Engine& self) { self.RegisterBackend(CreateRepeatBackend()); })
       .def("register_onnxruntime_backend", &RegisterOnnxRuntime, py::arg("library_path"),
            py::arg("intra_op_threads") = 0, py::arg("inter_op_threads") = 0,
            py::arg("allow_spinning") = true)

@@ -13,6 +13,7 @@
 #include "bindings/http_connection_type.h"
 #include "engine/engine.h"
 #include "http/connection.h"
+#include "http/generate_call.h"
 #include "http/infer_runner.h"
 
 namespace fastserve {
@@ -45,6 +46,45 @@ class CallableTarget : public ReplyTarget {
  private:
   const py::object callable_;  // dropped on the loop's thread, like the target: see CompletionQueue
 };
+
+// Calls a Python callable without arguments.
+class WakeTarget : public ReplyTarget {
+ public:
+  explicit WakeTarget(py::object callable) : callable_(std::move(callable)) {}
+
+  void OnReply(InferReply /*reply*/) override {
+    try {
+      callable_();
+    } catch (py::error_already_set& error) {
+      error.discard_as_unraisable("GenerateCall.wait");
+    }
+  }
+
+ private:
+  const py::object callable_;  // dropped on the loop's thread: see GenerateCall
+};
+
+// (status, events, ended, text)
+py::tuple TakeChunk(GenerateCall* call) {
+  const GenerateCall::Chunk chunk = [call] {
+    const py::gil_scoped_release release;
+    return call->Take();
+  }();
+  return py::make_tuple(chunk.status, chunk.events, chunk.ended, py::bytes(chunk.text));
+}
+
+void BindGenerateCall(py::module_& module) {
+  py::class_<GenerateCall, std::shared_ptr<GenerateCall>>(
+      module, "GenerateCall", "A generate request; its answer is taken piece by piece.")
+      .def(
+          "wait",
+          [](GenerateCall& call, py::object on_ready) {
+            call.Await(std::make_shared<WakeTarget>(std::move(on_ready)));
+          },
+          py::arg("on_ready"))
+      .def("take", &TakeChunk)
+      .def("cancel", &GenerateCall::Cancel);
+}
 
 // A request that was started for aiohttp's handler; lets it go when the client does.
 class StartedInfer {
@@ -112,6 +152,22 @@ class HttpLoop {
     return started;
   }
 
+  // `stream`: as server-sent events.
+  std::shared_ptr<GenerateCall> Generate(const std::string& model, std::int64_t version,
+                                         const py::buffer& body, bool stream) {
+    auto request = std::make_shared<InferRequest>();
+    request->model_name = model;
+    request->model_version = version;
+    auto call = std::make_shared<GenerateCall>(
+        runner_.queue(), stream ? GenerateCall::Form::kEvents : GenerateCall::Form::kOne,
+        std::move(request));
+    const BufferView view = CopyBody(body);
+    const py::gil_scoped_release release;
+    runner_.Parse(view.size,
+                  [this, call, view] { call->Submit(&runner_.engine(), view, runner_.limits()); });
+    return call;
+  }
+
  private:
   // The core parses JSON in place and wants tensors aligned, so a body that aiohttp received is
   // copied once.
@@ -160,6 +216,7 @@ std::shared_ptr<HttpLoopState> HttpLoopStateOf(py::handle loop) {
 }
 
 void BindHttp(py::module_& module) {
+  BindGenerateCall(module);
   py::class_<StartedInfer>(module, "StartedInfer").def("cancel", &StartedInfer::Cancel);
   py::class_<HttpLoop>(module, "HttpLoop", "What the HTTP connections of one event loop share.")
       .def(py::init(
@@ -175,6 +232,8 @@ void BindHttp(py::module_& module) {
       .def("start_drain", &HttpLoop::StartDrain)
       .def("infer", &HttpLoop::Infer, py::arg("model"), py::arg("version"), py::arg("body"),
            py::arg("json_header"), py::arg("on_reply"))
+      .def("generate", &HttpLoop::Generate, py::arg("model"), py::arg("version"), py::arg("body"),
+           py::arg("stream"))
       .def_property_readonly("draining", &HttpLoop::draining)
       .def_property_readonly("fd", &HttpLoop::fd);
   module.attr("HttpConnection") = CreateHttpConnectionType();

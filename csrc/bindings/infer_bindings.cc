@@ -4,8 +4,6 @@
 #include "bindings/infer_bindings.h"
 
 #include <pybind11/stl.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <memory>
@@ -15,7 +13,9 @@
 
 #include "base/mutex.h"
 #include "bindings/bindings.h"
+#include "bindings/infer_completions.h"
 #include "bindings/python_buffer.h"
+#include "bindings/stream_bindings.h"
 #include "inference/request.h"
 
 namespace fastserve {
@@ -23,6 +23,9 @@ namespace fastserve {
 namespace py = pybind11;
 
 namespace {
+
+constexpr std::string_view kRefusal =
+    "infer doesn't support models with decoupled transaction policy; use infer_stream";
 
 // Collects the responses of one request for a thread that waits for the last of them. Thread safe.
 class WaitingSink : public ResponseSink {
@@ -35,6 +38,7 @@ class WaitingSink : public ResponseSink {
     if (final) condition_.NotifyAll();
   }
 
+  std::string_view decoupled_refusal() const override { return kRefusal; }
   // Blocks; call without the GIL.
   std::vector<InferResponse> Wait() EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
@@ -49,52 +53,6 @@ class WaitingSink : public ResponseSink {
   bool done_ GUARDED_BY(mutex_) = false;
 };
 
-// Responses on their way to an event loop. Core threads push; the loop, woken by the eventfd, takes
-// all. Thread safe.
-class InferCompletions {
- public:
-  struct Completion {
-    std::uint64_t token;
-    InferResponse response;
-    bool final;
-  };
-
-  InferCompletions() : fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
-    if (fd_ < 0)
-      ThrowIfError(Status::Unavailable("no file descriptor is left for the completion queue"));
-  }
-  ~InferCompletions() { close(fd_); }
-  InferCompletions(const InferCompletions&) = delete;
-  InferCompletions& operator=(const InferCompletions&) = delete;
-
-  int fd() const { return fd_; }
-
-  // Never blocks: the eventfd's counter cannot overflow, because only an empty queue writes to it.
-  void Push(Completion completion) EXCLUDES(mutex_) {
-    bool first = false;
-    {
-      MutexLock lock(mutex_);
-      first = completions_.empty();
-      completions_.push_back(std::move(completion));
-    }
-    const std::uint64_t one = 1;
-    if (first) [[maybe_unused]]
-      const auto written = write(fd_, &one, sizeof(one));
-  }
-
-  std::vector<Completion> Take() EXCLUDES(mutex_) {
-    std::uint64_t count = 0;
-    [[maybe_unused]] const auto got = read(fd_, &count, sizeof(count));
-    MutexLock lock(mutex_);
-    return std::exchange(completions_, {});
-  }
-
- private:
-  const int fd_;
-  Mutex mutex_;
-  std::vector<Completion> completions_ GUARDED_BY(mutex_);
-};
-
 class QueueSink : public ResponseSink {
  public:
   QueueSink(std::shared_ptr<InferCompletions> completions, std::uint64_t token)
@@ -102,6 +60,7 @@ class QueueSink : public ResponseSink {
   void OnResponse(const RequestPtr& /*request*/, InferResponse response, bool final) override {
     completions_->Push({token_, std::move(response), final});
   }
+  std::string_view decoupled_refusal() const override { return kRefusal; }
 
  private:
   const std::shared_ptr<InferCompletions> completions_;
@@ -114,8 +73,8 @@ py::object ExceptionOf(const Status& status) {
   return py::module_::import("fastserve._core").attr(name.c_str())(status.message());
 }
 
-// (model_name, model_version, id, parameters, [(output name, data type, array)]), or an exception
-// object.
+}  // namespace
+
 py::object ResponseToPython(const InferResponse& response) {
   if (!response.status.ok()) return ExceptionOf(response.status);
   py::dict parameters;
@@ -131,6 +90,8 @@ py::object ResponseToPython(const InferResponse& response) {
   return py::make_tuple(response.model_name, response.model_version, response.id, parameters,
                         outputs);
 }
+
+namespace {
 
 py::list Infer(const std::shared_ptr<Engine>& engine, const RequestPtr& request) {
   ReleaseDeferredBuffers();
@@ -232,6 +193,7 @@ void BindInference(py::module_& module, py::class_<Engine, std::shared_ptr<Engin
       .def("fileno", &InferCompletions::fd)
       .def("take", &TakeCompletions);
   module.def("serialize_bytes", &SerializeBytes, py::arg("elements"));
+  BindResponseStream(module, engine);
   engine.def("infer", &Infer, py::arg("request"));
   engine.def("submit", &Submit, py::arg("request"), py::arg("completions"), py::arg("token"));
 }

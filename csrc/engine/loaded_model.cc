@@ -52,6 +52,7 @@ void LoadedModel::Stop() {
   // First: what waits for a request that the scheduler fails must not come to the scheduler then.
   if (single_flight_) single_flight_->Stop();
   if (scheduler_) scheduler_->Stop();
+  if (backend_model_) backend_model_->Stop();
 }
 
 void LoadedModel::CheckReady(std::function<void(Status)> done) {
@@ -185,6 +186,8 @@ bool LoadedModel::Compute(const RequestPtr& request, bool may_lend) {
 }
 
 Status LoadedModel::Admit(InferRequest* request, FailureReason* reason) {
+  if (spec_->decoupled && !request->sink->decoupled_refusal().empty())
+    return Status::Unsupported(std::string(request->sink->decoupled_refusal()));
   FASTSERVE_RETURN_IF_ERROR(ValidateRequest(request));
   if (CauseOf(*request) != nullptr)
     FASTSERVE_RETURN_IF_ERROR(CheckCallChain(*request, *spec_, capacity_));
@@ -211,6 +214,21 @@ void LoadedModel::OnCacheMiss(std::int64_t lookup_and_insert_ns) {
 std::uint64_t LoadedModel::pending_requests() const {
   const std::uint64_t waiting = single_flight_ ? single_flight_->waiting_requests() : 0;
   return scheduler_->pending_requests() + waiting;
+}
+
+void LoadedModel::BeforeResponse(InferRequest* request) {
+  RequestTimestamps& times = request->timestamps;
+  times.response_start = clock_.NowNs();
+  if (times.first_response == 0) times.first_response = times.response_start;
+}
+
+void LoadedModel::AfterResponse(InferRequest* request, ResponseKind kind) {
+  RequestTimestamps& times = request->timestamps;
+  if (times.compute_start == 0) return;  // failed before it was executed
+  const std::int64_t begin = times.response_end == 0 ? times.compute_start : times.response_end;
+  times.response_end = clock_.NowNs();
+  statistics_->RecordResponse(request->response_count++, kind, times.response_start - begin,
+                              times.response_end - times.response_start);
 }
 
 void LoadedModel::OnCompleted(const InferRequest& request) {

@@ -52,6 +52,8 @@ class LoadedModel final : public CompletionListener,
   // Validates the request and answers it from the response cache, hands it to the scheduler, or
   // fails it.
   void Submit(const RequestPtr& request, Lender* lender) override;
+  void BeforeResponse(InferRequest* request) override;
+  void AfterResponse(InferRequest* request, ResponseKind kind) override;
   void OnCompleted(const InferRequest& request) override;
   // Ends the scheduler; what waits fails. Idempotent. Blocks.
   void Stop();

@@ -61,6 +61,29 @@ void AppendBatchStats(const StatisticsSnapshot& numbers, std::string* json) {
   *json += ']';
 }
 
+void AppendResponseStats(const StatisticsSnapshot& numbers, std::string* json) {
+  *json += ",\"response_stats\":{";
+  bool first = true;
+  for (const auto& [index, response] : numbers.responses) {
+    *json += first ? "\"" : ",\"";
+    first = false;
+    *json += std::to_string(index) + "\":{";
+    AppendPhase("compute_infer", response.compute_infer, json);
+    *json += ',';
+    AppendPhase("compute_output", response.compute_output, json);
+    *json += ',';
+    AppendPhase("success", response.success, json);
+    *json += ',';
+    AppendPhase("fail", response.fail, json);
+    *json += ',';
+    AppendPhase("empty_response", response.empty_response, json);
+    *json += ',';
+    AppendPhase("cancel", response.cancel, json);
+    *json += '}';
+  }
+  *json += "},";
+}
+
 void AppendModel(const LoadedModel& model, std::string* json) {
   const StatisticsSnapshot numbers = model.statistics().Snapshot();
   *json += "{\"name\":\"" + EscapeForLog(model.spec()->name) + "\",\"version\":\"" +
@@ -72,7 +95,7 @@ void AppendModel(const LoadedModel& model, std::string* json) {
   AppendNumber("execution_count", numbers.execution_count, json);
   *json += ',';
   AppendInferenceStats(numbers, json);
-  *json += ",\"response_stats\":{},";
+  AppendResponseStats(numbers, json);
   AppendBatchStats(numbers, json);
   *json += ",\"memory_usage\":[]}";
 }

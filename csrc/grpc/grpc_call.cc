@@ -152,7 +152,7 @@ void GrpcCall::OnRequestEnd() {
 }
 
 void GrpcCall::OnBodySent() {
-  if (paused_ && state_ != nullptr) state_->OnDrained();
+  if (state_ != nullptr) state_->OnDrained();
 }
 
 void GrpcCall::OnClosed(std::uint32_t) {

@@ -26,7 +26,7 @@ class CallState {
   // The call has ended (answered, cancelled by the client, deadline passed): it must not be used
   // any more.
   virtual void OnCallClosed() = 0;
-  // Reading is paused and everything sent so far is on its way.
+  // Everything sent so far is on its way. Called within the connection's writing: sends nothing.
   virtual void OnDrained() {}
 };
 

@@ -17,26 +17,22 @@ void GrpcInferCall::Start(GrpcCall* call, const BufferView& message,
   service.engine->Submit(request, service.lender);
 }
 
-void GrpcInferCall::OnResponse(const RequestPtr& request, InferResponse response, bool final) {
-  if (completions_->OnThread()) return Deliver(response, final);
-  completions_->Push(MakeGrpcTask(
-      [this, self = request, response = std::move(response), final] { Deliver(response, final); }));
+void GrpcInferCall::OnResponse(const RequestPtr& request, InferResponse response, bool /*final*/) {
+  if (completions_->OnThread()) return Deliver(response);
+  completions_->Push(
+      MakeGrpcTask([this, self = request, response = std::move(response)] { Deliver(response); }));
 }
 
-void GrpcInferCall::Deliver(const InferResponse& response, bool final) {
+void GrpcInferCall::Deliver(const InferResponse& response) {
   GrpcCall* call = call_;
   if (call == nullptr) return;
   Status status = response.status;
-  if (status.ok() && spec != nullptr && spec->decoupled) {
-    status = Status::Unsupported(
-        "ModelInfer RPC doesn't support models with decoupled transaction policy");
-  }
   if (status.ok()) {
     WireMessage message;
     status = BuildModelInferResponse(*this, response, &message);
     if (status.ok()) call->Send(std::move(message));
   }
-  if (!status.ok() || final) call->Finish(GrpcStatus::From(status));
+  call->Finish(GrpcStatus::From(status));
 }
 
 void GrpcInferCall::OnCallClosed() {

@@ -27,10 +27,13 @@ class GrpcInferCall final : public InferRequest, public ResponseSink, public Cal
   GrpcInferCall(GrpcCall* call, std::shared_ptr<GrpcCompletions> completions)
       : call_(call), completions_(std::move(completions)) {}
   void OnResponse(const RequestPtr& request, InferResponse response, bool final) override;
+  std::string_view decoupled_refusal() const override {
+    return "ModelInfer RPC doesn't support models with decoupled transaction policy";
+  }
   void OnCallClosed() override;
 
  private:
-  void Deliver(const InferResponse& response, bool final);
+  void Deliver(const InferResponse& response);
 
   GrpcCall* call_;  // the I/O thread's; null once the call has ended
   std::shared_ptr<GrpcCompletions> completions_;

@@ -4,6 +4,23 @@
 
 namespace fastserve {
 
+namespace {
+
+// What a response takes in memory besides its tensors, roughly.
+constexpr std::size_t kResponseBytes = 256;
+
+std::size_t BytesOf(const InferResponse& response) {
+  std::size_t bytes = kResponseBytes;
+  for (const Tensor& tensor : response.outputs) bytes += tensor.data.size;
+  return bytes;
+}
+
+bool IsDecoupled(const InferRequest& request) {
+  return request.spec != nullptr && request.spec->decoupled;
+}
+
+}  // namespace
+
 StreamInfer* StreamInfer::Of(GrpcCall* call, const ServiceContext& service) {
   if (call->state() == nullptr) call->set_state(std::make_shared<StreamInfer>(call, service));
   return static_cast<StreamInfer*>(call->state());
@@ -36,54 +53,65 @@ void StreamInfer::OnCallClosed() {
   const auto pending = std::move(pending_);
   pending_.clear();
   for (const auto& request : pending) {
-    if (!request->answered_) request->Cancel();
+    if (!request->completed()) request->Cancel();
   }
 }
 
 void StreamInfer::OnResponse(StreamInferRequest* request, InferResponse response, bool final) {
   if (call_ == nullptr) return;
-  request->ready_.push_back(std::move(response));
-  request->answered_ = final;
+  if (IsDecoupled(*request)) return WriteUnordered(request, std::move(response), final);
+  request->response_ = std::move(response);
   WriteReady();
 }
 
-// Writes every response that is not held back by an earlier request. Decoupled models are not held
-// back.
+// The responses of a decoupled model are bound to no order.
+void StreamInfer::WriteUnordered(StreamInferRequest* request, InferResponse response, bool final) {
+  const std::shared_ptr<StreamInfer> self = shared_from_this();
+  if (!response.flags_only || request->enable_empty_final_response)
+    Write(*request, std::move(response), final);
+  if (call_ == nullptr) return;
+  // Only OnDrained takes it back: it tells those who wait.
+  if (call_->unsent_bytes() > kCrowdedBytes) crowded_.store(true, std::memory_order_relaxed);
+  if (!final) return;
+  std::erase_if(pending_, [&](const auto& pending) { return pending.get() == request; });
+  AdjustReading();
+  EndIfAnswered();
+}
+
+// Writes every response that is not held back by an earlier request.
 void StreamInfer::WriteReady() {
   const std::shared_ptr<StreamInfer> self = shared_from_this();
-  bool in_order = true;
   for (auto it = pending_.begin(); call_ != nullptr && it != pending_.end();) {
     StreamInferRequest& request = **it;
-    const bool decoupled = request.spec != nullptr && request.spec->decoupled;
-    if (!in_order && !decoupled) {
+    if (IsDecoupled(request)) {
       ++it;
       continue;
     }
-    while (call_ != nullptr && !request.ready_.empty()) {
-      Write(request, request.ready_.front());
-      request.ready_.pop_front();
-    }
+    if (!request.response_) break;
+    Write(request, std::move(*request.response_), /*final=*/true);
     if (call_ == nullptr) return;
-    if (request.answered_) {
-      it = pending_.erase(it);
-    } else {
-      // Later requests wait for this one, unless this one is decoupled and bound to no order.
-      in_order = in_order && decoupled;
-      ++it;
-    }
+    it = pending_.erase(it);
   }
   AdjustReading();
   EndIfAnswered();
 }
 
-void StreamInfer::Write(const InferRequest& request, const InferResponse& response) {
+void StreamInfer::Write(const InferRequest& request, InferResponse response, bool final) {
   if (!response.status.ok() && call_->head().triton_grpc_error) {
     return call_->Finish(GrpcStatus::From(response.status));
   }
+  response.parameters.insert_or_assign("triton_final_response", final);
   WireMessage message;
   const Status status = BuildModelStreamInferResponse(request, response, &message);
   if (!status.ok()) return call_->Finish(GrpcStatus::From(status));
   call_->Send(std::move(message));
+}
+
+// Called within the connection's writing: nothing may be sent here.
+void StreamInfer::OnDrained() {
+  AdjustReading();
+  if (!crowded_.exchange(false, std::memory_order_relaxed)) return;
+  for (const auto& request : pending_) request->NotifyRoom();
 }
 
 void StreamInfer::EndIfAnswered() {
@@ -102,10 +130,18 @@ void StreamInfer::AdjustReading() {
 
 void StreamInferRequest::OnResponse(const RequestPtr& request, InferResponse response, bool final) {
   if (completions_->OnThread()) return stream_->OnResponse(this, std::move(response), final);
+  const std::size_t bytes = BytesOf(response);
+  in_transit_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   completions_->Push(
-      MakeGrpcTask([this, self = request, response = std::move(response), final]() mutable {
-        stream_->OnResponse(this, std::move(response), final);
+      MakeGrpcTask([this, self = request, response = std::move(response), final, bytes]() mutable {
+        Arrive(std::move(response), final, bytes);
       }));
+}
+
+void StreamInferRequest::Arrive(InferResponse response, bool final, std::size_t bytes) {
+  stream_->OnResponse(this, std::move(response), final);
+  const std::size_t before = in_transit_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  if (before > kTransitBytes && !congested()) NotifyRoom();
 }
 
 }  // namespace fastserve

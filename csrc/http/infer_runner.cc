@@ -16,22 +16,16 @@ class ReplySink : public ResponseSink {
   ReplySink(std::shared_ptr<CompletionQueue> queue, std::shared_ptr<ReplyTarget> target)
       : queue_(std::move(queue)), target_(std::move(target)) {}
 
-  void OnResponse(const RequestPtr& request, InferResponse response, bool final) override {
-    // HTTP has room for one response. Triton refuses decoupled models with this text.
-    if (!final) {
-      decoupled_ = true;
-      request->Cancel();
-      return;
-    }
+  void OnResponse(const RequestPtr& request, InferResponse response, bool /*final*/) override {
     queue_->Push({std::move(target_), BuildReply(*request, response)});
   }
 
+  std::string_view decoupled_refusal() const override {
+    return "HTTP end point doesn't support models with decoupled transaction policy";
+  }
+
  private:
-  InferReply BuildReply(const InferRequest& request, const InferResponse& response) const {
-    if (decoupled_) {
-      return ErrorReply(Status::Unsupported(
-          "HTTP end point doesn't support models with decoupled transaction policy"));
-    }
+  static InferReply BuildReply(const InferRequest& request, const InferResponse& response) {
     if (!response.status.ok()) return ErrorReply(response.status);
     InferReply reply;
     const Status status = BuildInferResponse(request, response, &reply.body, &reply.json_size);
@@ -40,7 +34,6 @@ class ReplySink : public ResponseSink {
 
   const std::shared_ptr<CompletionQueue> queue_;
   std::shared_ptr<ReplyTarget> target_;
-  bool decoupled_ = false;
 };
 
 }  // namespace
@@ -74,6 +67,14 @@ void InferRunner::Submit(const InferCall& call, Lender* lender) const {
     engine_->Submit(call.request, lender);
   } else {
     call.request->Fail(status, FailureReason::kOther);
+  }
+}
+
+void InferRunner::Parse(std::size_t json_bytes, std::function<void()> task) {
+  if (json_bytes <= kLargeJsonBytes) {
+    task();
+  } else {
+    parse_thread_.Post(std::move(task));
   }
 }
 

@@ -27,6 +27,10 @@ class InferRunner : public InferStarter {
   // global lock meanwhile; calls queue()->DeliverWaiting() afterwards.
   void Run();
 
+  // Runs `task`, which parses `json_bytes`: now, or on another thread when that takes long.
+  void Parse(std::size_t json_bytes, std::function<void()> task);
+
+  const InferJsonLimits& limits() const { return limits_; }
   const std::shared_ptr<CompletionQueue>& queue() const { return queue_; }
   Engine& engine() const { return *engine_; }
 

@@ -31,6 +31,13 @@ class HookGuard {
   std::atomic_flag& flag_;
 };
 
+ResponseKind KindOf(const InferResponse& response) {
+  if (response.status.ok())
+    return response.flags_only ? ResponseKind::kEmpty : ResponseKind::kSuccess;
+  return response.status.code() == StatusCode::kCancelled ? ResponseKind::kCancel
+                                                          : ResponseKind::kFail;
+}
+
 }  // namespace
 
 void InferRequest::Respond(InferResponse response, bool final) {
@@ -39,13 +46,19 @@ void InferRequest::Respond(InferResponse response, bool final) {
     AbortOnSecondCompletion(*this);
   }
   const RequestPtr self = shared_from_this();
-  if (!final) {
+  const bool decoupled = spec && spec->decoupled;
+  const bool observed = decoupled && completion_listener;
+  const ResponseKind kind = KindOf(response);
+  if (observed) completion_listener->BeforeResponse(this);
+  if (final) {
+    // Sinks often own their request: letting go of it here breaks the cycle.
+    std::exchange(sink, nullptr)->OnResponse(self, std::move(response), true);
+  } else {
     sink->OnResponse(self, std::move(response), false);
-    return;
   }
-  // Sinks often own their request: letting go of it here breaks the cycle.
-  std::exchange(sink, nullptr)->OnResponse(self, std::move(response), true);
-  if (completion_listener) std::exchange(completion_listener, nullptr)->OnCompleted(*this);
+  if (decoupled && final) DropHooks();
+  if (observed) completion_listener->AfterResponse(this, kind);
+  if (final && completion_listener) std::exchange(completion_listener, nullptr)->OnCompleted(*this);
 }
 
 void InferRequest::Fail(Status status, FailureReason reason) {
@@ -67,6 +80,36 @@ void InferRequest::Cancel() {
     hook = hook_;
   }
   if (hook) hook->OnCancel(shared_from_this());
+  NotifyRoom();
+}
+
+bool InferRequest::WaitForRoom(std::shared_ptr<RoomHook> hook) {
+  {
+    const HookGuard guard(hook_lock_);
+    room_hook_ = std::move(hook);
+  }
+  // A sink that made room before this saw no hook: then it is not congested now.
+  if (congested()) return true;
+  const HookGuard guard(hook_lock_);
+  // Empty: it was called meanwhile.
+  return std::exchange(room_hook_, nullptr) == nullptr;
+}
+
+void InferRequest::DropHooks() {
+  std::shared_ptr<CancelHook> cancel_hook;
+  std::shared_ptr<RoomHook> room_hook;
+  const HookGuard guard(hook_lock_);
+  cancel_hook.swap(hook_);
+  room_hook.swap(room_hook_);
+}
+
+void InferRequest::NotifyRoom() {
+  std::shared_ptr<RoomHook> hook;
+  {
+    const HookGuard guard(hook_lock_);
+    hook.swap(room_hook_);
+  }
+  if (hook) hook->OnRoom(shared_from_this());
 }
 
 bool InferRequest::SetCancelHook(std::shared_ptr<CancelHook> hook) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -28,6 +29,22 @@ class ResponseSink {
   // block and must not throw. `final` is true exactly once per request, in the last call. A request
   // to a model that is not decoupled gets exactly one call.
   virtual void OnResponse(const RequestPtr& request, InferResponse response, bool final) = 0;
+
+  // So much of what this sink was sent waits for its reader that the sender should wait as well
+  // (InferRequest::WaitForRoom). A hint: what is sent nevertheless is delivered. Any thread.
+  virtual bool congested() const { return false; }
+  // Not empty: there is room for one response, and a decoupled model refuses the request with this
+  // text.
+  virtual std::string_view decoupled_refusal() const { return {}; }
+};
+
+// A sender of many responses that waits until their reader has caught up.
+class RoomHook {
+ public:
+  virtual ~RoomHook() = default;
+  // There may be room again, or the request was cancelled. Any thread, with its locks held: only
+  // passes the news on, and answers nothing itself.
+  virtual void OnRoom(const RequestPtr& request) = 0;
 };
 
 // Where a request waits, so that Cancel can reach it there. Implemented by schedulers.
@@ -53,15 +70,24 @@ struct RequestTimestamps {
   std::int64_t compute_input_end = 0;
   std::int64_t compute_output_start = 0;
   std::int64_t compute_end = 0;
-  std::int64_t first_response = 0;  // of a decoupled model, set by its backend
+  // Of a decoupled model.
+  std::int64_t first_response = 0;
+  std::int64_t response_start = 0;  // of the response that is being sent
+  std::int64_t response_end = 0;    // when the last one had been sent
 };
 
 enum class FailureReason : std::uint8_t { kRejected, kCanceled, kBackend, kOther };
+
+// What the statistics extension tells apart among the responses of a decoupled model.
+enum class ResponseKind : std::uint8_t { kSuccess, kFail, kEmpty, kCancel };
 
 // The engine's own end of a request: told once, after the sink has had the final response.
 class CompletionListener {
  public:
   virtual ~CompletionListener() = default;
+  // Of a decoupled model: around each call of the sink, on the thread that responds.
+  virtual void BeforeResponse(InferRequest* /*request*/) {}
+  virtual void AfterResponse(InferRequest* /*request*/, ResponseKind /*kind*/) {}
   virtual void OnCompleted(const InferRequest& request) = 0;
 };
 
@@ -112,7 +138,8 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   std::size_t input_bytes = 0;  // what this request counts against --max-inflight-bytes
   RequestTimestamps timestamps;
 
-  bool failed = false;  // set by Fail, with the reason
+  std::uint32_t response_count = 0;  // of a decoupled model: responses sent so far
+  bool failed = false;               // set by Fail, with the reason
   FailureReason failure_reason = FailureReason::kOther;
   QueueLink queue_link;
   std::shared_ptr<CompletionListener> completion_listener;
@@ -134,6 +161,15 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   // Pairs with the store in Cancel (release).
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
 
+  // Whether the next response of a decoupled model should wait for the reader. The owner, before
+  // the final response. What does not wait is delivered all the same, and takes memory.
+  bool congested() const { return !cancelled() && sink->congested(); }
+  // Calls the hook once when there may be room again: true. False: there is room already, and the
+  // hook is not called. The owner, before the final response; one hook at a time.
+  bool WaitForRoom(std::shared_ptr<RoomHook> hook);
+  // For sinks: no longer congested. Any thread.
+  void NotifyRoom();
+
   // Nobody takes the response any more.
   bool abandoned() const { return cancelled() && !response_is_shared; }
 
@@ -142,10 +178,15 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   bool SetCancelHook(std::shared_ptr<CancelHook> hook);
 
  private:
+  // Their owners own the request.
+  void DropHooks();
+
   std::atomic<bool> cancelled_{false};
   std::atomic<bool> completed_{false};
-  std::atomic_flag hook_lock_ = ATOMIC_FLAG_INIT;  // guards hook_; held for a pointer copy only
+  // Guards the hooks; held for a pointer copy only.
+  std::atomic_flag hook_lock_ = ATOMIC_FLAG_INIT;
   std::shared_ptr<CancelHook> hook_;
+  std::shared_ptr<RoomHook> room_hook_;
 };
 
 }  // namespace fastserve

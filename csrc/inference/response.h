@@ -25,6 +25,9 @@ struct InferResponse {
   std::string id;
   std::vector<Tensor> outputs;
   Parameters parameters;
+  // The final response of a decoupled model that says only that no more come: it has no tensors,
+  // and a front end shows it only to those who asked for it.
+  bool flags_only = false;
 };
 
 }  // namespace fastserve

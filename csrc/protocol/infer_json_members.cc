@@ -1,6 +1,4 @@
 // What the members and parameters of a request, its inputs and its outputs mean.
-#include <charconv>
-#include <cstdlib>
 #include <limits>
 #include <string>
 #include <utility>
@@ -12,23 +10,6 @@
 namespace fastserve {
 
 namespace {
-
-// An integer parameter keeps its exact value; anything else a number can be is a double.
-Parameter NumberParameter(std::string_view text) {
-  const char* const begin = text.data();
-  const char* const end = begin + text.size();
-  std::int64_t integer = 0;
-  if (const auto [stop, code] = std::from_chars(begin, end, integer);
-      code == std::errc() && stop == end) {
-    return integer;
-  }
-  std::uint64_t large = 0;
-  if (const auto [stop, code] = std::from_chars(begin, end, large);
-      code == std::errc() && stop == end) {
-    return large;
-  }
-  return std::strtod(std::string(text).c_str(), nullptr);
-}
 
 Status MissingMember(std::string_view key, const std::string& where) {
   const std::string name(key);
@@ -59,9 +40,7 @@ bool InferJsonReader::RequestParameter(const Scalar& value) {
   Parameter parameter;
   switch (value.kind) {
     case Kind::kNull:
-      return Fail(Status::InvalidArgument(
-          "parameter '" + std::string(key_) +
-          "' has invalid type. It should be either 'int', 'bool', or 'string'."));
+      return Fail(ParameterTypeError(key_));
     case Kind::kBool:
       parameter = value.flag;
       break;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "protocol/input_tensor.h"
+#include "protocol/json_replay.h"
 #include "protocol/parameters.h"
 
 namespace fastserve {
@@ -14,32 +15,6 @@ namespace {
 
 using Reader =
     rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, rapidjson::CrtAllocator>;
-
-// Feeds the elements of an array that was read once already to a JsonTensorData.
-class ReplayHandler {
- public:
-  explicit ReplayHandler(JsonTensorData* data) : data_(data) {}
-  bool Null() { return data_->AddOther(); }
-  bool Bool(bool value) { return data_->AddBool(value); }
-  bool RawNumber(const char* text, rapidjson::SizeType length, bool) {
-    return data_->AddNumber({text, length});
-  }
-  bool StartArray() { return true; }
-  bool EndArray(rapidjson::SizeType) { return true; }
-  // The first reading has refused these, and numbers come as text.
-  bool String(const char*, rapidjson::SizeType, bool) { return false; }
-  bool Key(const char*, rapidjson::SizeType, bool) { return false; }
-  bool StartObject() { return false; }
-  bool EndObject(rapidjson::SizeType) { return false; }
-  bool Int(int) { return false; }
-  bool Uint(unsigned) { return false; }
-  bool Int64(std::int64_t) { return false; }
-  bool Uint64(std::uint64_t) { return false; }
-  bool Double(double) { return false; }
-
- private:
-  JsonTensorData* data_;
-};
 
 }  // namespace
 
@@ -151,9 +126,7 @@ bool InferJsonReader::OnStart(Expect got) {
     case Scope::kShape:
       return Fail(JsonTypeError("shape", "unsigned-integer"));
     case Scope::kRequestParameters:
-      return Fail(Status::InvalidArgument(
-          "parameter '" + std::string(key_) +
-          "' has invalid type. It should be either 'int', 'bool', or 'string'."));
+      return Fail(ParameterTypeError(key_));
     default:
       return EnterMember(got);
   }
@@ -307,13 +280,7 @@ Status InferJsonReader::FinishData() {
 Status InferJsonReader::ReplayDeferred() {
   const auto size = static_cast<std::size_t>(deferred_end_ - deferred_begin_);
   FASTSERVE_RETURN_IF_ERROR(BeginTyped(size));
-  JsonStream stream(deferred_begin_, size);
-  ReplayHandler handler(&data_);
-  rapidjson::CrtAllocator allocator;
-  if (Reader(&allocator).Parse<kJsonFlags>(stream, handler).IsError()) {
-    return DataError(Status::InvalidArgument(data_.error()));
-  }
-  return Status::Ok();
+  return DataError(ReplayNumbers(deferred_begin_, size, &data_));
 }
 
 // --- failure ---

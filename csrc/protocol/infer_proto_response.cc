@@ -76,7 +76,10 @@ Status BuildModelStreamInferResponse(const InferRequest& request, const InferRes
     pbf_writer writer(message->pieces.emplace_back().head);
     writer.add_string(1, response.status.message());
     // The id tells a client of a stream which of its requests failed.
-    if (!request.id.empty()) pbf_writer(writer, 2).add_string(3, request.id);
+    if (request.id.empty() && response.parameters.empty()) return Status::Ok();
+    pbf_writer infer_response(writer, 2);
+    if (!request.id.empty()) infer_response.add_string(3, request.id);
+    WriteParameters(response.parameters, &infer_response);
     return Status::Ok();
   }
   FASTSERVE_RETURN_IF_ERROR(BuildModelInferResponse(request, response, message));

@@ -1,5 +1,7 @@
 #include "protocol/parameters.h"
 
+#include <charconv>
+#include <cstdlib>
 #include <string>
 #include <utility>
 
@@ -94,6 +96,28 @@ Status JsonTypeError(std::string_view key, std::string_view expected) {
   const std::string name(expected);
   return Status::InvalidArgument("Unable to parse '" + std::string(key) +
                                  "': attempt to access JSON non-" + name + " as " + name);
+}
+
+Status ParameterTypeError(std::string_view key) {
+  return Status::InvalidArgument(
+      "parameter '" + std::string(key) +
+      "' has invalid type. It should be either 'int', 'bool', or 'string'.");
+}
+
+Parameter NumberParameter(std::string_view text) {
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
+  std::int64_t integer = 0;
+  if (const auto [stop, code] = std::from_chars(begin, end, integer);
+      code == std::errc() && stop == end) {
+    return integer;
+  }
+  std::uint64_t large = 0;
+  if (const auto [stop, code] = std::from_chars(begin, end, large);
+      code == std::errc() && stop == end) {
+    return large;
+  }
+  return std::strtod(std::string(text).c_str(), nullptr);
 }
 
 Status SharedMemoryNotOffered(std::string_view kind, std::string_view tensor_name,

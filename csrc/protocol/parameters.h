@@ -27,6 +27,12 @@ Status SharedMemoryNotOffered(std::string_view kind, std::string_view tensor_nam
 // InvalidArgument "Unable to parse 'KEY': attempt to access JSON non-EXPECTED as EXPECTED".
 Status JsonTypeError(std::string_view key, std::string_view expected);
 
+// The error for a parameter that is null, an array or an object.
+Status ParameterTypeError(std::string_view key);
+
+// The value of a JSON number: an integer keeps its exact value, anything else is a double.
+Parameter NumberParameter(std::string_view text);
+
 // The value of a parameter that must be an unsigned integer; nullopt when it is not.
 std::optional<std::uint64_t> AsUnsigned(const Parameter& value);
 

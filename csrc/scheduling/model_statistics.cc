@@ -1,5 +1,6 @@
 #include "scheduling/model_statistics.h"
 
+#include <algorithm>
 #include <tuple>
 
 #include "base/clock.h"
@@ -96,6 +97,26 @@ void ModelStatistics::RecordDecoupled(const InferRequest& request, std::int64_t 
   optional_->RecordFirstResponse(first_ns - times.request_start);
   optional_->Record(SummaryPhase::kRequest, request_ns, end_ns);
   optional_->Record(SummaryPhase::kQueue, queue_ns, end_ns);
+}
+
+void ModelStatistics::RecordResponse(std::uint32_t index, ResponseKind kind, std::int64_t infer_ns,
+                                     std::int64_t output_ns) {
+  const MutexLock lock(mutex_);
+  ResponseStatistics& response = numbers_.responses[std::min(index, kMaxResponseIndex)];
+  switch (kind) {
+    case ResponseKind::kEmpty:
+      return Add(&response.empty_response, 1, infer_ns + output_ns);
+    case ResponseKind::kCancel:
+      return Add(&response.cancel, 1, infer_ns + output_ns);
+    case ResponseKind::kSuccess:
+      Add(&response.success, 1, infer_ns + output_ns);
+      break;
+    case ResponseKind::kFail:
+      Add(&response.fail, 1, infer_ns + output_ns);
+      break;
+  }
+  Add(&response.compute_infer, 1, infer_ns);
+  Add(&response.compute_output, 1, output_ns);
 }
 
 void ModelStatistics::RecordEnsemble(const InferRequest& request, const ComputeSums& sums,

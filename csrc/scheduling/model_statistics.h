@@ -28,6 +28,16 @@ struct BatchStatistics {
   PhaseStatistics compute_output;
 };
 
+// The responses of one index: first, second, ... of their requests to a decoupled model.
+struct ResponseStatistics {
+  PhaseStatistics compute_infer;   // since the response before, or the start of the execution
+  PhaseStatistics compute_output;  // until it had been handed to the front end
+  PhaseStatistics success;
+  PhaseStatistics fail;
+  PhaseStatistics empty_response;  // the end, without tensors
+  PhaseStatistics cancel;
+};
+
 inline constexpr std::size_t kFailureReasonCount = 4;
 
 struct StatisticsSnapshot {
@@ -44,6 +54,7 @@ struct StatisticsSnapshot {
   PhaseStatistics cache_miss;  // looking up and inserting
   std::array<std::uint64_t, kFailureReasonCount> failures{};  // by FailureReason
   std::map<std::int64_t, BatchStatistics> batches;            // by batch size
+  std::map<std::uint32_t, ResponseStatistics> responses;      // by index
 };
 
 // The per-phase latency histograms in microseconds (beyond Triton).
@@ -82,6 +93,11 @@ class ModelStatistics {
   // A request to a decoupled model, after its final response: a success. What its execution took is
   // in RecordBatch, which counts none of its requests.
   void RecordDecoupled(const InferRequest& request, std::int64_t end_ns);
+  // Response `index` (from 0) of a request to a decoupled model. Responses from kMaxResponseIndex
+  // on are counted as that one.
+  static constexpr std::uint32_t kMaxResponseIndex = 1023;
+  void RecordResponse(std::uint32_t index, ResponseKind kind, std::int64_t infer_ns,
+                      std::int64_t output_ns);
   // A request that an ensemble answered, as Triton counts it: one execution of its own, the compute
   // phases of its steps added up (so they may exceed the request's duration when steps run side by
   // side), the queue phase its wait before the first step.

@@ -35,6 +35,29 @@ class Awaited final : public ExecutionObserver {
   Status status_ GUARDED_BY(mutex_);
 };
 
+// Waits for the last responses of requests to a decoupled model.
+class AwaitedAnswers final : public ResponseSink {
+ public:
+  void OnResponse(const RequestPtr& /*request*/, InferResponse response, bool final) override {
+    const MutexLock lock(mutex_);
+    if (!response.status.ok()) status_ = std::move(response.status);
+    if (!final) return;
+    ++answered_;
+    changed_.NotifyAll();
+  }
+  Status Wait(std::size_t count) {
+    const MutexLock lock(mutex_);
+    while (answered_ < count) changed_.Wait(mutex_);
+    return status_;
+  }
+
+ private:
+  Mutex mutex_;
+  ConditionVariable changed_;
+  std::size_t answered_ GUARDED_BY(mutex_) = 0;
+  Status status_ GUARDED_BY(mutex_);
+};
+
 template <typename T>
 void AppendRandom(std::int64_t count, T below, std::string* bytes) {
   std::mt19937 random(std::mt19937::default_seed);
@@ -130,25 +153,39 @@ Result<Tensor> MakeInput(const WarmupInputSpec& input, std::int64_t batch_size, 
   return tensor;
 }
 
-Status RunSample(const ModelSpec& spec, const WarmupSpec& sample, BackendInstance* instance) {
-  const auto request = std::make_shared<InferRequest>();
-  request->id = sample.name;
+RequestPtr MakeRow(const ModelSpec& spec, const std::string& sample_name,
+                   const std::vector<Tensor>& inputs, std::shared_ptr<ResponseSink> sink) {
+  auto request = std::make_shared<InferRequest>();
+  request->id = sample_name;
   request->model_name = spec.name;
+  request->inputs = inputs;
+  // Lives longer than the warm-up.
+  request->spec = std::shared_ptr<const ModelSpec>(std::shared_ptr<void>(), &spec);
+  request->sink = std::move(sink);
+  return request;
+}
+
+Status RunSample(const ModelSpec& spec, const WarmupSpec& sample, BackendInstance* instance) {
+  std::vector<Tensor> inputs;
   for (const WarmupInputSpec& input : sample.inputs) {
     FASTSERVE_ASSIGN_OR_RETURN(Tensor tensor,
                                MakeInput(input, sample.batch_size, spec.max_batch_size > 0));
-    request->inputs.push_back(std::move(tensor));
+    inputs.push_back(std::move(tensor));
   }
   for (std::uint32_t i = 0; i < sample.count; ++i) {
     Execution execution;
+    const auto answers = std::make_shared<AwaitedAnswers>();
     // As Triton, a batch of requests of one row each: batch inputs count requests.
-    execution.requests.assign(static_cast<std::size_t>(sample.batch_size), request);
+    const auto rows = static_cast<std::size_t>(sample.batch_size);
+    for (std::size_t row = 0; row < rows; ++row)
+      execution.requests.push_back(MakeRow(spec, sample.name, inputs, answers));
     FASTSERVE_RETURN_IF_ERROR(AssembleBatch(spec, &execution));
     Awaited awaited;
     instance->Execute(&execution, &awaited);
     FASTSERVE_RETURN_IF_ERROR(awaited.Wait());
     for (const InferResponse& response : execution.responses)
       FASTSERVE_RETURN_IF_ERROR(response.status);
+    if (spec.decoupled) FASTSERVE_RETURN_IF_ERROR(answers->Wait(rows));
   }
   return Status::Ok();
 }

@@ -11,7 +11,7 @@ own memory.
 
 import asyncio
 import itertools
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -71,6 +71,7 @@ class _LoopCompletions:
         self._loop = loop
         self._completions = _core.InferCompletions()
         self._waiting: dict[int, asyncio.Future[InferenceResult]] = {}
+        self._streams: dict[int, asyncio.Event] = {}
         self._tokens = itertools.count(1)
         loop.add_reader(self._completions.fileno(), self._take)
 
@@ -81,8 +82,29 @@ class _LoopCompletions:
         engine.submit(request, self._completions, token)
         return future
 
+    async def stream(self, engine: Any, request: Any) -> AsyncIterator[InferenceResult]:
+        """The responses as they come. Those that nobody takes hold the model back."""
+        token = next(self._tokens)
+        arrived = self._streams[token] = asyncio.Event()
+        responses = engine.submit_stream(request, self._completions, token)
+        try:
+            ended = False
+            while not ended:
+                await arrived.wait()
+                arrived.clear()
+                batch, ended = responses.take()
+                for response in batch:
+                    yield _result(response)
+        finally:
+            responses.cancel()
+            del self._streams[token]
+
     def _take(self) -> None:
         for token, response, final in self._completions.take():
+            if token not in self._waiting:  # a stream, or one that nobody reads any more
+                if token in self._streams:
+                    self._streams[token].set()
+                continue
             future = self._waiting.pop(token) if final else self._waiting[token]
             if future.done():
                 continue
@@ -164,6 +186,28 @@ class InferenceServer:
         except asyncio.CancelledError:
             core_request.cancel()
             raise
+
+    def infer_stream(
+        self, model_name: str, inputs: Mapping[str, Any], **request: Any
+    ) -> Iterator[InferenceResult]:
+        """The responses of a decoupled model, or the one of any other; keywords as infer().
+
+        The request begins with the first step of the iterator. An error ends it. Closing the
+        iterator cancels the request; not going on holds the model back.
+        """
+        responses = self._core.engine.infer_stream(_make_request(model_name, inputs, **request))
+        try:
+            while (response := responses.next()) is not None:
+                yield _result(response)
+        finally:
+            responses.cancel()
+
+    def infer_stream_async(
+        self, model_name: str, inputs: Mapping[str, Any], **request: Any
+    ) -> AsyncIterator[InferenceResult]:
+        """infer_stream() for asyncio."""
+        core_request = _make_request(model_name, inputs, **request)
+        return self._completions().stream(self._core.engine, core_request)
 
     def _completions(self) -> _LoopCompletions:
         """Those of the running event loop. A loop that was closed gives its eventfd back here."""

@@ -11,7 +11,11 @@ from fastserve.errors import InvalidArgumentError, UnsupportedError
 
 ONNX_PLATFORM = "onnxruntime_onnx"
 ONNX_FILE = "model.onnx"
-OFFERED = ("onnxruntime", "python", "identity")
+OFFERED = ("onnxruntime", "python", "identity", "repeat")
+# Those whose models are their configuration.
+WITHOUT_FILE = ("identity", "repeat")
+# Those that answer each request exactly once.
+ANSWER_ONCE = ("onnxruntime", "identity")
 
 _PLATFORM_BACKENDS = {
     ONNX_PLATFORM: "onnxruntime",

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fastserve.config.backends import WITHOUT_FILE
 from fastserve.config.complete import protocol_type
 from fastserve.config.ensemble import ensemble_spec, is_ensemble
 from fastserve.config.model_metrics import model_metrics_spec
@@ -79,7 +80,7 @@ def base_spec(
 def _model_path(
     config: ModelConfig, version: int, model_directory: Path, backend_directory: str
 ) -> str:
-    if config.backend == "identity" or is_ensemble(config):
+    if config.backend in WITHOUT_FILE or is_ensemble(config):
         return ""
     if is_python_model(config, backend_directory):
         return str(python_model_file(config, version, model_directory, backend_directory))

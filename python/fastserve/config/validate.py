@@ -8,6 +8,7 @@ Three verdicts: wrong (InvalidArgumentError), known but not offered yet and able
 from collections.abc import Iterator
 from typing import Any
 
+from fastserve.config.backends import ANSWER_ONCE
 from fastserve.config.ensemble import is_ensemble, validate_ensemble
 from fastserve.config.model_metrics import families_without_effect, validate_model_metrics
 from fastserve.config.normalize import KIND_CPU
@@ -22,8 +23,6 @@ from fastserve.config.warmup import validate_warmup
 from fastserve.errors import InvalidArgumentError, UnsupportedError
 
 # Beyond any real use; each level costs the queue a few bytes and a look.
-# Backends that answer each request once; an ensemble has none.
-_ONE_RESPONSE = ("onnxruntime", "identity", "")
 _MAX_PRIORITY_LEVELS = 1024
 
 
@@ -55,10 +54,6 @@ def validate_config(config: ModelConfig) -> list[str]:
 
 def _unoffered(config: ModelConfig) -> Iterator[str]:
     flags: list[tuple[str, Any]] = [
-        (
-            "model_transaction_policy.decoupled",
-            config.model_transaction_policy.decoupled and config.backend in _ONE_RESPONSE,
-        ),
         ("model_repository_agents", config.model_repository_agents.agents),
         ("model_operations.op_library_filename", config.model_operations.op_library_filename),
         ("runtime", config.runtime),
@@ -66,8 +61,22 @@ def _unoffered(config: ModelConfig) -> Iterator[str]:
     yield from (name for name, is_set in flags if is_set)
 
 
+def _answers_once(config: ModelConfig) -> str:
+    """What of the configuration cannot be decoupled; else ""."""
+    if is_ensemble(config):
+        return "an ensemble"
+    if config.WhichOneof("scheduling_choice") == "sequence_batching":
+        return "sequence_batching"
+    return f"backend '{config.backend}'" if config.backend in ANSWER_ONCE else ""
+
+
 def refuse_unoffered(config: ModelConfig) -> None:
     """UnsupportedError naming the first field that would change answers and is not offered yet."""
+    if config.model_transaction_policy.decoupled and (what := _answers_once(config)):
+        raise UnsupportedError(
+            f"model '{config.name}': model_transaction_policy {{ decoupled: true }} is not offered "
+            f"yet for {what}; remove it"
+        )
     for field in _unoffered(config):
         raise UnsupportedError(
             f"model '{config.name}': the field {field} is not offered yet; remove it"

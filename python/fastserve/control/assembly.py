@@ -41,6 +41,7 @@ class BackendRegistry:
         self._calls: WorkerCalls | None = None
         self._lock = threading.Lock()
         engine.register_identity_backend()
+        engine.register_repeat_backend()
 
     def set_worker_calls(self, calls: WorkerCalls) -> None:
         """Who answers what Python models ask of the server; before the first is loaded."""

@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from aiohttp.web import BaseRequest, Response
+from aiohttp.web import BaseRequest, StreamResponse
 
 from fastserve.http.context import Context
 from fastserve.http.responses import error_response
 
 # Path parameters by name, percent-decoded; absent ones are "".
 Parameters = dict[str, str]
-Handler = Callable[[Context, BaseRequest, Parameters], Awaitable[Response]]
+Handler = Callable[[Context, BaseRequest, Parameters], Awaitable[StreamResponse]]
 
 MODEL = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]+))?"
 
@@ -39,7 +39,7 @@ class Router:
         }
         self._patterns = [item for item in routes if "(" in item.pattern.pattern]
 
-    async def respond(self, context: Context, request: BaseRequest) -> Response:
+    async def respond(self, context: Context, request: BaseRequest) -> StreamResponse:
         path = request.raw_path.partition("?")[0]
         fixed = self._fixed.get(path)
         if fixed is not None:
@@ -55,7 +55,7 @@ class Router:
     @staticmethod
     async def _call(
         item: Route, context: Context, request: BaseRequest, parameters: Parameters
-    ) -> Response:
+    ) -> StreamResponse:
         handler = item.handlers.get(request.method)
         if handler is None:
             response = error_response(405, "Method Not Allowed")

@@ -7,7 +7,15 @@ from aiohttp import web
 
 from fastserve._core import Engine, HttpLoop
 from fastserve.errors import FastserveError
-from fastserve.http import health, infer, logging_settings, models, repository, unsupported
+from fastserve.http import (
+    generate,
+    health,
+    infer,
+    logging_settings,
+    models,
+    repository,
+    unsupported,
+)
 from fastserve.http.connection import Connection, DelegateTransport
 from fastserve.http.context import Context, ControlPlane
 from fastserve.http.responses import error_response, failure_response
@@ -31,6 +39,7 @@ _AIOHTTP_SETTINGS: dict[str, Any] = {
 ROUTER = Router(
     health.ROUTES
     + infer.ROUTES
+    + generate.ROUTES
     + models.ROUTES
     + repository.ROUTES
     + logging_settings.ROUTES

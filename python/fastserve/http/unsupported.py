@@ -4,7 +4,7 @@ from aiohttp.web import BaseRequest, Response
 
 from fastserve.errors import UnsupportedError
 from fastserve.http.context import Context
-from fastserve.http.router import MODEL, Handler, Parameters, route
+from fastserve.http.router import Handler, Parameters, route
 
 
 def _refusal(feature: str) -> Handler:
@@ -17,12 +17,10 @@ def _refusal(feature: str) -> Handler:
 _SHARED_MEMORY = r"/v2/(?:system|cuda)sharedmemory"
 _memory = _refusal("client shared memory")
 _trace = _refusal("request tracing")
-_generate = _refusal("the generate extension")
 
 ROUTES = [
     route(_SHARED_MEMORY + r"(?:/region/[^/]+)?/status", GET=_memory),
     route(_SHARED_MEMORY + r"/region/[^/]+/register", POST=_memory),
     route(_SHARED_MEMORY + r"(?:/region/[^/]+)?/unregister", POST=_memory),
     route(r"(?:/v2/models/[^/]+|/v2)/trace/setting", GET=_trace, POST=_trace),
-    route(MODEL + "/generate(?:_stream)?", POST=_generate),
 ]

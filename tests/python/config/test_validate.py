@@ -30,7 +30,6 @@ def test_a_plain_configuration_is_valid_without_a_warning():
 @pytest.mark.parametrize(
     ("text", "field"),
     [
-        ("model_transaction_policy { decoupled: true }", "decoupled"),
         ("model_repository_agents { agents { name: 'a' } }", "model_repository_agents"),
         ("model_operations { op_library_filename: 'a.so' }", "op_library_filename"),
         ("runtime: 'x.so'", "runtime"),
@@ -39,6 +38,17 @@ def test_a_plain_configuration_is_valid_without_a_warning():
 def test_a_field_that_changes_answers_is_refused_by_name_while_not_offered(text, field):
     with pytest.raises(UnsupportedError, match=f"{field}.* not offered yet"):
         validate(text)
+
+
+def test_a_decoupled_model_needs_a_backend_that_can_answer_more_than_once():
+    decoupled = "model_transaction_policy { decoupled: true }"
+    refusal = "decoupled: true } is not offered yet for backend 'onnxruntime'.*offered for: repeat"
+    with pytest.raises(UnsupportedError, match=refusal):
+        validate(decoupled)
+    repeat = GOOD.replace("onnxruntime", "repeat")
+    assert validate(decoupled, repeat) == []
+    with pytest.raises(UnsupportedError, match="not offered yet for sequence_batching"):
+        validate(decoupled + " sequence_batching { }", repeat)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from fastserve.errors import NotFoundError
 from fastserve.http import HttpFrontEnd, HttpTimeouts
 from fastserve.options import Options
 
+from tests.python.repeat import repeat_spec
+
 uvloop = pytest.importorskip("uvloop")
 
 
@@ -94,11 +96,13 @@ class TestControl:
 def engine() -> Any:
     engine = Engine()
     engine.register_identity_backend()
+    engine.register_repeat_backend()
     for spec in (
         identity_model("identity"),
         identity_model("slow", delay_ms=300),
         identity_model("text", data_type="BYTES"),
         identity_model("bytes", data_type="UINT8", max_batch_size=0),
+        repeat_spec(),
     ):
         engine.publish(spec["name"], [engine.load_model(spec)])
     engine.set_ready(True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Sequence, Union
+from collections.abc import Sequence
+from typing import Any, Union
 
 from . import current
 from .errors import TritonError, TritonModelException
@@ -39,7 +40,7 @@ def _parameters_json(parameters: Any) -> str:
     return json.dumps(parameters)
 
 
-def _tensors(values: Sequence[Tensor], what: str) -> List[Tensor]:
+def _tensors(values: Sequence[Tensor], what: str) -> list[Tensor]:
     tensors = list(values)
     for tensor in tensors:
         if type(tensor) is not Tensor and not isinstance(tensor, Tensor):
@@ -109,7 +110,7 @@ class InferenceRequest:
         timeout: int = 0,
         preferred_memory: PreferredMemory | None = None,
         trace: InferenceTrace | None = None,
-        parameters: Dict[str, Any] | None = None,
+        parameters: dict[str, Any] | None = None,
     ) -> None:
         if not isinstance(correlation_id, (int, str)):
             raise TritonModelException(
@@ -135,7 +136,7 @@ class InferenceRequest:
         self._answer: Any = None
         self._sender: Any = None
 
-    def inputs(self) -> List[Tensor]:
+    def inputs(self) -> list[Tensor]:
         return self._inputs
 
     def request_id(self) -> str:
@@ -163,7 +164,7 @@ class InferenceRequest:
     def trace(self) -> InferenceTrace:
         return InferenceTrace(self._trace)
 
-    def requested_output_names(self) -> List[str]:
+    def requested_output_names(self) -> list[str]:
         return self._requested
 
     def model_name(self) -> str:
@@ -188,7 +189,9 @@ class InferenceRequest:
     def get_response_sender(self) -> Any:
         """How a decoupled model answers this request."""
         if self._sender is None:
-            raise TritonModelException("only a request that execute was given has a response sender")
+            raise TritonModelException(
+                "only a request that execute was given has a response sender"
+            )
         return self._sender(self)
 
     def exec(self, decoupled: bool = False) -> Any:
@@ -212,8 +215,8 @@ def incoming(
     identifier: str,
     parameters: str,
     trace: str,
-    requested: List[str],
-    inputs: List[Tensor],
+    requested: list[str],
+    inputs: list[Tensor],
 ) -> InferenceRequest:
     """A request that the server sent."""
     request = _new(InferenceRequest)
@@ -243,7 +246,7 @@ class InferenceResponse:
         self,
         output_tensors: Sequence[Tensor] = (),
         error: TritonError | None = None,
-        parameters: Dict[str, Any] | None = None,
+        parameters: dict[str, Any] | None = None,
     ) -> None:
         if error is not None and not isinstance(error, TritonError):
             raise TritonModelException(
@@ -253,7 +256,7 @@ class InferenceResponse:
         self._error = error
         self._parameters = _parameters_json(parameters) if parameters else ""
 
-    def output_tensors(self) -> List[Tensor]:
+    def output_tensors(self) -> list[Tensor]:
         return self._outputs
 
     def has_error(self) -> bool:

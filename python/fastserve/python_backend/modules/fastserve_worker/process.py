@@ -14,7 +14,8 @@ import struct
 import sys
 import threading
 import traceback
-from typing import Any, Callable, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from . import current, messages, user_model, wire
 from .channel import (
