@@ -22,28 +22,10 @@ ROOT = Path(__file__).resolve().parents[3]
 WORKER = ROOT / "python/fastserve/python_backend/worker.py"
 TIMEOUT_S = 30.0
 
-KINDS = [
-    "SEGMENT",
-    "DROP_SEGMENT",
-    "RELEASE",
-    "INITIALIZE",
-    "INITIALIZED",
-    "EXECUTE",
-    "RESPONSES",
-    "RESPONSE",
-    "EXECUTED",
-    "CANCEL",
-    "FINALIZE",
-    "CHECK_READY",
-    "READY",
-    "LOG",
-    "LOG_SETTINGS",
-    "BLS_REQUEST",
-    "BLS_RESPONSE",
-    "BLS_CANCEL",
-    "CALL",
-    "RETURN",
-]
+KINDS = (
+    "SEGMENT DROP_SEGMENT RELEASE INITIALIZE INITIALIZED EXECUTE RESPONSES RESPONSE EXECUTED CANCEL "
+    "FINALIZE CHECK_READY READY LOG LOG_SETTINGS BLS_REQUEST BLS_RESPONSE BLS_CANCEL CALL RETURN"
+).split()
 NUMBER = {name: number for number, name in enumerate(KINDS, start=1)}
 
 TYPES = {

@@ -10,7 +10,7 @@ import ctypes
 import importlib.util
 import os
 import struct
-from typing import Any
+from typing import Any, List
 
 import numpy as np
 
@@ -37,21 +37,21 @@ class _InPython:
     """The C module's three functions."""
 
     @staticmethod
-    def measure(strings: list[Any]) -> int:
+    def measure(strings: List[Any]) -> int:
         """The serialised size; -1 when an item is not bytes."""
         if any(type(item) is not bytes for item in strings):
             return -1
         return 4 * len(strings) + sum(map(len, strings))
 
     @staticmethod
-    def write(strings: list[bytes], address: int, size: int) -> None:
+    def write(strings: List[bytes], address: int, size: int) -> None:
         data = b"".join([part for item in strings for part in (_LENGTH.pack(len(item)), item)])
         if len(data) != size:
             raise ValueError(f"the strings take {len(data)} bytes, expected {size}")
         ctypes.memmove(address, data, size)
 
     @staticmethod
-    def read(address: int, size: int) -> list[bytes]:
+    def read(address: int, size: int) -> List[bytes]:
         data = ctypes.string_at(address, size)
         strings = []
         position = 0
@@ -73,9 +73,9 @@ native: Any = None if os.environ.get("FASTSERVE_WORKER_PURE_PYTHON") else _load(
 _code: Any = native or _InPython
 
 
-def strings_of(array: Any) -> list[bytes]:
+def strings_of(array: Any) -> List[bytes]:
     """The elements as bytes: str as UTF-8, anything else as the UTF-8 of its str()."""
-    items: list[Any] = array.ravel().tolist()
+    items: List[Any] = array.ravel().tolist()
     if measure(items) >= 0:
         return items
     return [
@@ -92,22 +92,22 @@ def _encode(item: Any) -> bytes:
         raise TritonModelException(f"string {text!r} cannot be sent as UTF-8: {error}") from None
 
 
-def measure(strings: list[Any]) -> int:
+def measure(strings: List[Any]) -> int:
     size: int = _code.measure(strings)
     return size
 
 
-def write(strings: list[bytes], address: int, size: int) -> None:
+def write(strings: List[bytes], address: int, size: int) -> None:
     _code.write(strings, address, size)
 
 
-def read(address: int, size: int) -> list[bytes]:
+def read(address: int, size: int) -> List[bytes]:
     """ValueError when the lengths do not add up."""
-    strings: list[bytes] = _code.read(address, size)
+    strings: List[bytes] = _code.read(address, size)
     return strings
 
 
-def object_array(strings: list[bytes], shape: Any) -> Any:
+def object_array(strings: List[bytes], shape: Any) -> Any:
     array = np.empty(len(strings), np.object_)
     array[:] = strings
     return array.reshape(shape)
@@ -117,7 +117,9 @@ def serialize_byte_tensor(input_tensor: Any) -> bytes:
     """An array of bytes, str or objects in the serialised form."""
     array = np.asarray(input_tensor)
     if array.dtype.kind not in "OSU":
-        raise TritonModelException(f"cannot serialise a BYTES tensor of numpy type '{array.dtype}'")
+        raise TritonModelException(
+            f"cannot serialise a BYTES tensor of numpy type '{array.dtype}'"
+        )
     strings = strings_of(array)
     size = measure(strings)
     data = ctypes.create_string_buffer(size) if size else None

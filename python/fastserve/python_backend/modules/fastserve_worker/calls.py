@@ -9,8 +9,7 @@ import json
 import struct
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, Awaitable, Callable, Deque, Dict, Iterator, List
 
 from . import wire
 from .channel import BLS_CANCEL, BLS_REQUEST, CALL, Channel, Waiter
@@ -32,11 +31,11 @@ class _Call:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.responses: deque[InferenceResponse] = deque()
+        self.responses: Deque[InferenceResponse] = deque()
         self.ended = False
         self.abandoned = False
         self.waiter = Waiter()
-        self.listeners: list[Callable[[], None]] = []
+        self.listeners: List[Callable[[], None]] = []
 
 
 class ResponseIterator:
@@ -82,8 +81,8 @@ class Calls:
         self._channel = channel
         self._take_over = take_over
         self._numbers = itertools.count(1)
-        self._calls: dict[int, _Call] = {}
-        self._returns: dict[int, Any] = {}
+        self._calls: Dict[int, _Call] = {}
+        self._returns: Dict[int, Any] = {}
         self.default_caller: Callable[[], int] = lambda: 0
 
     # ---- inference
@@ -146,7 +145,9 @@ class Calls:
         if not request._model:
             raise TritonModelException("the request names no model")
         call = _Call(next(self._numbers))
-        body = wire.pack_bls_request(self._channel, call.number, self._caller(), decoupled, request)
+        body = wire.pack_bls_request(
+            self._channel, call.number, self._caller(), decoupled, request
+        )
         self._calls[call.number] = call
         self._channel.send(BLS_REQUEST, body)
         return call
@@ -214,7 +215,7 @@ class Calls:
         self._returns[number] = json.loads(body[_CALL.size :])
         self._channel.complete(waiter)
 
-    def _function(self, number: int, method: str, arguments: dict[str, Any]) -> bytes:
+    def _function(self, number: int, method: str, arguments: Dict[str, Any]) -> bytes:
         message = {"method": method, "args": arguments, "caller": self._caller()}
         return _CALL.pack(number) + json.dumps(message).encode()
 

@@ -17,8 +17,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Callable, Deque, Dict, List, Tuple
 
 import numpy as np
 
@@ -80,15 +79,15 @@ class Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._role = threading.Lock()
-        self._followers: deque[Waiter] = deque()
+        self._followers: Deque[Waiter] = deque()
         self._buffer = bytearray(_INLINE_BYTES + 4096)
         self._received = memoryview(self._buffer)
-        self._released: deque[tuple[int, int]] = deque()
+        self._released: Deque[Tuple[int, int]] = deque()
         self._released_bytes = 0
         self.arena = BlockArena(self._announce, self._withdraw)
-        self._segments: dict[int, Segment] = {}
-        self._descriptors: list[int] = []
-        self.handlers: dict[int, Handler] = {
+        self._segments: Dict[int, Segment] = {}
+        self._descriptors: List[int] = []
+        self.handlers: Dict[int, Handler] = {
             SEGMENT: self._map,
             DROP_SEGMENT: self._unmap,
             RELEASE: self._take_back,
@@ -112,7 +111,10 @@ class Channel:
         """A block of the server's is not needed any more; it is told in time."""
         self._released.append((segment, offset))
         self._released_bytes += length
-        if len(self._released) > _URGENT_RELEASES or self._released_bytes > _URGENT_RELEASED_BYTES:
+        if (
+            len(self._released) > _URGENT_RELEASES
+            or self._released_bytes > _URGENT_RELEASED_BYTES
+        ):
             self.flush_releases()
 
     def settle_releases(self) -> None:
@@ -132,7 +134,7 @@ class Channel:
         if parts:
             self.send(RELEASE, b"".join(parts))
 
-    def _send(self, parts: list[bytes], ancillary: Any = ()) -> None:
+    def _send(self, parts: List[bytes], ancillary: Any = ()) -> None:
         try:
             self._socket.sendmsg(parts, ancillary)
         except (BrokenPipeError, ConnectionResetError):
@@ -242,7 +244,7 @@ class Channel:
             return None
         return np.asarray(LentBlock(self._segments[segment], offset, length, self.released))
 
-    def _take_descriptors(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+    def _take_descriptors(self, ancillary: List[Tuple[int, int, bytes]]) -> None:
         for _, _, data in ancillary:
             self._descriptors.extend(array.array("i", data[: len(data) // 4 * 4]))
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+from typing import Dict
 
 from . import current
 
 
-def load_model(model_name: str, config: str = "", files: dict[str, bytes] | None = None) -> None:
+def load_model(model_name: str, config: str = "", files: Dict[str, bytes] | None = None) -> None:
     """Loads or reloads a model. `config`: JSON that replaces its configuration; `files`: contents
     by "file:VERSION/NAME". TritonModelException when it fails.
     """
-    encoded = {path: base64.b64encode(data).decode("ascii") for path, data in (files or {}).items()}
+    encoded = {
+        path: base64.b64encode(data).decode("ascii") for path, data in (files or {}).items()
+    }
     current.worker().calls.call("load_model", model_name=model_name, config=config, files=encoded)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Dict
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from .errors import TritonModelException
 STRING = 13
 BF16 = 14
 
-_NUMBERS: dict[int, Any] = {
+_NUMBERS: Dict[int, Any] = {
     1: np.bool_,
     2: np.uint8,
     3: np.uint16,
@@ -42,15 +42,15 @@ _NAMES = [
     "STRING",
     "BF16",
 ]
-TRITON_STRING_TO_NUMPY: dict[str, Any] = {
+TRITON_STRING_TO_NUMPY: Dict[str, Any] = {
     f"TYPE_{_NAMES[number - 1]}": kind for number, kind in _NUMBERS.items()
 }
 # What the bytes of a tensor are as an array; BF16 as its bits.
-ELEMENTS: dict[int, Any] = {
+ELEMENTS: Dict[int, Any] = {
     number: np.dtype(kind) for number, kind in _NUMBERS.items() if number != STRING
 }
 ELEMENTS[BF16] = np.dtype(np.uint16)
-_NUMBER_OF_DTYPE: dict[Any, int] = {np.dtype(kind): number for number, kind in _NUMBERS.items()}
+_NUMBER_OF_DTYPE: Dict[Any, int] = {np.dtype(kind): number for number, kind in _NUMBERS.items()}
 
 
 def type_name(number: int) -> str:

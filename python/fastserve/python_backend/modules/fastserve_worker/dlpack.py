@@ -5,7 +5,7 @@ support does not know). The structures are those of dlpack.h, version 0.
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, Dict, Tuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ CPU = 1
 _CPU_READABLE = (1, 3, 11, 13)  # CPU, CUDA host, ROCm host, CUDA managed
 _BFLOAT = 4
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
-_TYPES: dict[tuple[int, int], int] = {
+_TYPES: Dict[Tuple[int, int], int] = {
     (_CODES[dtype.kind], dtype.itemsize * 8): number
     for number, dtype in ELEMENTS.items()
     if number != BF16
@@ -26,7 +26,7 @@ _TYPES[1, 1] = 1  # how older exporters say bool
 
 
 class _DLTensor(ctypes.Structure):
-    _fields_ = [
+    _fields_ = [  # noqa: RUF012
         ("data", ctypes.c_void_p),
         ("device_type", ctypes.c_int32),
         ("device_id", ctypes.c_int32),
@@ -69,7 +69,7 @@ _NAME = b"dltensor"  # capsules keep the pointer, not the text
 _USED = b"used_dltensor"
 
 # What was exported and not yet deleted: address of the structure -> what must live as long.
-_exported: dict[int, tuple[Any, ...]] = {}
+_exported: Dict[int, Tuple[Any, ...]] = {}
 
 
 @_Deleter
@@ -137,7 +137,7 @@ class _Taken:
             managed.deleter(self._managed)
 
 
-def take(source: Any) -> tuple[Any, int]:
+def take(source: Any) -> Tuple[Any, int]:
     """An array over the memory of a capsule, or of an object with `__dlpack__`, and its type."""
     capsule = source.__dlpack__() if hasattr(source, "__dlpack__") else source
     try:

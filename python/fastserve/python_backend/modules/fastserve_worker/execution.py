@@ -6,8 +6,7 @@ import asyncio
 import functools
 import inspect
 import struct
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, List, Sequence, Set, Tuple
 
 from . import wire
 from .calls import caller
@@ -20,7 +19,7 @@ from .worker_state import WorkerState
 _EXECUTED = struct.Struct("<QB")
 _RESCHEDULED = 2  # a flag of RESPONSE
 
-Answers = list[tuple[Any, Sequence[str]]]
+Answers = List[Tuple[Any, Sequence[str]]]
 
 
 class Executor:
@@ -30,13 +29,15 @@ class Executor:
     pass.
     """
 
-    def __init__(self, state: WorkerState, model: Any, instance_name: str, decoupled: bool) -> None:
+    def __init__(
+        self, state: WorkerState, model: Any, instance_name: str, decoupled: bool
+    ) -> None:
         self._state = state
         self._channel = state.channel
         self._execute = model.execute
         self._instance_name = instance_name
         self._decoupled = decoupled
-        self._tasks: set[Any] = set()
+        self._tasks: Set[Any] = set()
         self.is_async = inspect.iscoroutinefunction(model.execute)
 
     def run(self, body: bytes) -> None:
@@ -98,7 +99,7 @@ class Executor:
             answers = self._failures(requests, failure)
         self._end(execution, requests, answers)
 
-    def _start(self, body: bytes) -> tuple[int, list[InferenceRequest], CollectedResponses]:
+    def _start(self, body: bytes) -> Tuple[int, List[InferenceRequest], CollectedResponses]:
         execution, requests = wire.read_batch(self._channel, body)
         collected = CollectedResponses(self._channel, requests)
         live = self._state.live
@@ -107,7 +108,7 @@ class Executor:
             request._sender = collected.sender
         return execution, requests, collected
 
-    def _end(self, execution: int, requests: list[InferenceRequest], answers: Answers) -> None:
+    def _end(self, execution: int, requests: List[InferenceRequest], answers: Answers) -> None:
         live = self._state.live
         for request in requests:
             del live[request._handle]
@@ -116,7 +117,7 @@ class Executor:
                 request._answer.close()
         self._channel.send(RESPONSES, wire.pack_responses(self._channel, execution, answers))
 
-    def _answers(self, requests: list[InferenceRequest], result: Any) -> Answers:
+    def _answers(self, requests: List[InferenceRequest], result: Any) -> Answers:
         if not isinstance(result, (list, tuple)):
             raise TritonModelException(
                 f"execute returned {type(result).__name__}, expected a list of InferenceResponse"
@@ -144,7 +145,7 @@ class Executor:
             return wire.NOTHING
         return wire.error("the model returned None for a request that it does not reschedule")
 
-    def _failures(self, requests: list[InferenceRequest], failure: BaseException) -> Answers:
+    def _failures(self, requests: List[InferenceRequest], failure: BaseException) -> Answers:
         message = wire.error(self._text(failure))
         return [(message, ()) for _ in requests]
 
@@ -180,7 +181,7 @@ class Executor:
             for answer in owed:
                 answer.fail(self._text(failure))
 
-    def _start_decoupled(self, body: bytes) -> tuple[int, list[InferenceRequest], list[Answer]]:
+    def _start_decoupled(self, body: bytes) -> Tuple[int, List[InferenceRequest], List[Answer]]:
         execution, requests = wire.read_batch(self._channel, body)
         live = self._state.live
         owed = []
@@ -212,16 +213,18 @@ class Executor:
                 "responses go through the response sender"
             )
 
-    def _reschedule(self, requests: list[InferenceRequest]) -> None:
+    def _reschedule(self, requests: List[InferenceRequest]) -> None:
         for request in requests:
             if request._release_flags == RELEASE_RESCHEDULE and request._answer.close():
                 self._deliver(request._handle, (), None, _RESCHEDULED)
                 self._state.live.pop(request._handle, None)
 
-    def _forget(self, requests: list[InferenceRequest]) -> None:
+    def _forget(self, requests: List[InferenceRequest]) -> None:
         for request in requests:
             self._state.live.pop(request._handle, None)
 
 
 def _sender(request: InferenceRequest) -> InferenceResponseSender:
     return InferenceResponseSender(request._answer)
+
+

@@ -7,8 +7,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -112,13 +111,13 @@ class BlockArena:
         self._announce = announce
         self._withdraw = withdraw
         self._lock = threading.Lock()
-        self._free: dict[int, list[tuple[Segment, int]]] = {}
-        self._lent: dict[tuple[int, int], Segment] = {}
-        self._segments: dict[int, Segment] = {}
+        self._free: Dict[int, List[Tuple[Segment, int]]] = {}
+        self._lent: Dict[Tuple[int, int], Segment] = {}
+        self._segments: Dict[int, Segment] = {}
         self._next = OWN_SEGMENTS
         self.free_bytes = 0
 
-    def allocate(self, length: int) -> tuple[Segment, int]:
+    def allocate(self, length: int) -> Tuple[Segment, int]:
         """A block of at least `length` bytes: its segment and its offset. OSError when the system
         has no memory.
         """
@@ -155,7 +154,7 @@ class BlockArena:
                     self._drop(segment)
             return bool(idle)
 
-    def _add_segment(self, order: int, free: list[tuple[Segment, int]]) -> None:
+    def _add_segment(self, order: int, free: List[Tuple[Segment, int]]) -> None:
         size = max(SEGMENT_BYTES, 1 << order)
         descriptor = _libc.memfd_create(b"fastserve-worker", _MFD_CLOEXEC_SEALABLE)
         if descriptor < 0:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any, Dict, List, Sequence, Union
 
 from . import current
 from .errors import TritonError, TritonModelException
@@ -40,7 +39,7 @@ def _parameters_json(parameters: Any) -> str:
     return json.dumps(parameters)
 
 
-def _tensors(values: Sequence[Tensor], what: str) -> list[Tensor]:
+def _tensors(values: Sequence[Tensor], what: str) -> List[Tensor]:
     tensors = list(values)
     for tensor in tensors:
         if type(tensor) is not Tensor and not isinstance(tensor, Tensor):
@@ -110,7 +109,7 @@ class InferenceRequest:
         timeout: int = 0,
         preferred_memory: PreferredMemory | None = None,
         trace: InferenceTrace | None = None,
-        parameters: dict[str, Any] | None = None,
+        parameters: Dict[str, Any] | None = None,
     ) -> None:
         if not isinstance(correlation_id, (int, str)):
             raise TritonModelException(
@@ -136,7 +135,7 @@ class InferenceRequest:
         self._answer: Any = None
         self._sender: Any = None
 
-    def inputs(self) -> list[Tensor]:
+    def inputs(self) -> List[Tensor]:
         return self._inputs
 
     def request_id(self) -> str:
@@ -164,7 +163,7 @@ class InferenceRequest:
     def trace(self) -> InferenceTrace:
         return InferenceTrace(self._trace)
 
-    def requested_output_names(self) -> list[str]:
+    def requested_output_names(self) -> List[str]:
         return self._requested
 
     def model_name(self) -> str:
@@ -189,9 +188,7 @@ class InferenceRequest:
     def get_response_sender(self) -> Any:
         """How a decoupled model answers this request."""
         if self._sender is None:
-            raise TritonModelException(
-                "only a request that execute was given has a response sender"
-            )
+            raise TritonModelException("only a request that execute was given has a response sender")
         return self._sender(self)
 
     def exec(self, decoupled: bool = False) -> Any:
@@ -215,8 +212,8 @@ def incoming(
     identifier: str,
     parameters: str,
     trace: str,
-    requested: list[str],
-    inputs: list[Tensor],
+    requested: List[str],
+    inputs: List[Tensor],
 ) -> InferenceRequest:
     """A request that the server sent."""
     request = _new(InferenceRequest)
@@ -246,7 +243,7 @@ class InferenceResponse:
         self,
         output_tensors: Sequence[Tensor] = (),
         error: TritonError | None = None,
-        parameters: dict[str, Any] | None = None,
+        parameters: Dict[str, Any] | None = None,
     ) -> None:
         if error is not None and not isinstance(error, TritonError):
             raise TritonModelException(
@@ -256,7 +253,7 @@ class InferenceResponse:
         self._error = error
         self._parameters = _parameters_json(parameters) if parameters else ""
 
-    def output_tensors(self) -> list[Tensor]:
+    def output_tensors(self) -> List[Tensor]:
         return self._outputs
 
     def has_error(self) -> bool:

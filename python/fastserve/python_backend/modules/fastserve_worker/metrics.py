@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from typing import Dict, Sequence
 
 from . import current
 from .errors import TritonModelException
@@ -87,7 +87,7 @@ class MetricFamily:
         )
 
     def Metric(  # noqa: N802  the name is Triton's
-        self, labels: dict[str, str] | None = None, buckets: Sequence[float] | None = None
+        self, labels: Dict[str, str] | None = None, buckets: Sequence[float] | None = None
     ) -> Metric:
         """The metric with these labels; `buckets`, the upper bounds, for a histogram only."""
         if (self.kind == MetricFamily.HISTOGRAM) != (buckets is not None):

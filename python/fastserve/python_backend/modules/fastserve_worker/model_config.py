@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Dict, List
 
 _SCHEDULERS = ("dynamic_batching", "sequence_batching", "ensemble_scheduling")
 _PROPERTIES = {"name", "data_type", "dims", "optional"}
@@ -15,9 +15,9 @@ class ModelConfig:
     """
 
     def __init__(self, model_config: str) -> None:
-        self._config: dict[str, Any] = json.loads(model_config)
+        self._config: Dict[str, Any] = json.loads(model_config)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Dict[str, Any]:
         return self._config
 
     def set_max_batch_size(self, max_batch_size: int) -> None:
@@ -40,7 +40,7 @@ class ModelConfig:
             )
         self._config.setdefault("dynamic_batching", {})
 
-    def set_model_transaction_policy(self, transaction_policy_dict: dict[str, Any]) -> None:
+    def set_model_transaction_policy(self, transaction_policy_dict: Dict[str, Any]) -> None:
         unknown = set(transaction_policy_dict) - {"decoupled"}
         if unknown:
             raise ValueError(f"model transaction policy has no property {sorted(unknown)}")
@@ -52,17 +52,17 @@ class ModelConfig:
                 f"wants {wanted}"
             )
 
-    def add_input(self, input: dict[str, Any]) -> None:  # noqa: A002  the name is Triton's
+    def add_input(self, input: Dict[str, Any]) -> None:  # noqa: A002  the name is Triton's
         """An input with name, data_type, dims and perhaps optional."""
         self._add("input", input, _PROPERTIES)
 
-    def add_output(self, output: dict[str, Any]) -> None:
+    def add_output(self, output: Dict[str, Any]) -> None:
         self._add("output", output, _PROPERTIES - {"optional"})
 
     def _name(self) -> str:
         return str(self._config.get("name", ""))
 
-    def _add(self, kind: str, tensor: dict[str, Any], allowed: Any) -> None:
+    def _add(self, kind: str, tensor: Dict[str, Any], allowed: Any) -> None:
         unknown = sorted(set(tensor) - allowed)
         missing = sorted({"name", "data_type", "dims"} - set(tensor))
         if unknown or missing:
@@ -70,14 +70,14 @@ class ModelConfig:
                 f"model '{self._name()}': {kind} {tensor.get('name', '')!r} has unknown "
                 f"properties {unknown}, lacks {missing}"
             )
-        tensors: list[dict[str, Any]] = self._config.setdefault(kind, [])
+        tensors: List[Dict[str, Any]] = self._config.setdefault(kind, [])
         for configured in tensors:
             if configured.get("name") == tensor["name"]:
                 self._complete(kind, configured, tensor)
                 return
         tensors.append(dict(tensor))
 
-    def _complete(self, kind: str, configured: dict[str, Any], tensor: dict[str, Any]) -> None:
+    def _complete(self, kind: str, configured: Dict[str, Any], tensor: Dict[str, Any]) -> None:
         for key, value in tensor.items():
             current = configured.get(key)
             if key == "dims" and current:
@@ -93,21 +93,21 @@ class ModelConfig:
                 configured[key] = value
 
 
-def _by_name(tensors: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
+def _by_name(tensors: List[Dict[str, Any]], name: str) -> Dict[str, Any] | None:
     for tensor in tensors:
         if tensor["name"] == name:
             return tensor
     return None
 
 
-def get_input_config_by_name(model_config: dict[str, Any], name: str) -> dict[str, Any] | None:
+def get_input_config_by_name(model_config: Dict[str, Any], name: str) -> Dict[str, Any] | None:
     return _by_name(model_config.get("input", []), name)
 
 
-def get_output_config_by_name(model_config: dict[str, Any], name: str) -> dict[str, Any] | None:
+def get_output_config_by_name(model_config: Dict[str, Any], name: str) -> Dict[str, Any] | None:
     return _by_name(model_config.get("output", []), name)
 
 
-def using_decoupled_model_transaction_policy(model_config: dict[str, Any]) -> bool:
+def using_decoupled_model_transaction_policy(model_config: Dict[str, Any]) -> bool:
     policy = model_config.get("model_transaction_policy") or {}
     return bool(policy.get("decoupled", False))

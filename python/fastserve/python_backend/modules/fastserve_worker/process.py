@@ -14,8 +14,7 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, Callable, NoReturn
 
 from . import current, messages, user_model, wire
 from .channel import (

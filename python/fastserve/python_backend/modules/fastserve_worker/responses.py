@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Callable, List
 
 from . import current
 from .channel import Channel, Waiter
@@ -25,7 +24,7 @@ class Answer:
 
     __slots__ = ("_deliver", "_lock", "cancelled", "closed")
 
-    def __init__(self, deliver: Deliver, cancelled: list[bool]) -> None:
+    def __init__(self, deliver: Deliver, cancelled: List[bool]) -> None:
         self._deliver = deliver
         self._lock = threading.Lock()
         self.cancelled = cancelled
@@ -105,7 +104,7 @@ class CollectedResponses:
 
     __slots__ = ("_channel", "_index", "_lock", "_open", "_requests", "responses", "waiter")
 
-    def __init__(self, channel: Channel, requests: list[InferenceRequest]) -> None:
+    def __init__(self, channel: Channel, requests: List[InferenceRequest]) -> None:
         self._channel = channel
         self._requests = requests
         self.waiter: Waiter | None = None
@@ -123,7 +122,7 @@ class CollectedResponses:
         self._lock = threading.Lock()
         self._index = {request._handle: at for at, request in enumerate(self._requests)}
         self._open = len(self._requests)
-        self.responses: list[InferenceResponse | None] = [None] * self._open
+        self.responses: List[InferenceResponse | None] = [None] * self._open
         self.waiter = Waiter()
 
     def _collect(self, at: int, response: InferenceResponse | None, flags: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, List, Tuple
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Tensor:
         self._type = kind = number_of(dtype)
         self._shape = array.shape
         self._source: Any = None
-        self._strings: list[bytes] | None = None
+        self._strings: List[bytes] | None = None
         if kind == STRING:
             self._strings = byte_tensors.strings_of(array)
             self._size = byte_tensors.measure(self._strings)
@@ -52,7 +52,7 @@ class Tensor:
         """Triton's number of the data type."""
         return self._type
 
-    def shape(self) -> list[int]:
+    def shape(self) -> List[int]:
         return list(self._shape)
 
     def is_cpu(self) -> bool:
@@ -70,15 +70,13 @@ class Tensor:
     def to_dlpack(self) -> Any:
         """A capsule with a `DLTensor` over the tensor's memory."""
         if self._type == STRING:
-            raise TritonModelException(
-                f"tensor '{self._name}' is BYTES, which DLPack does not have"
-            )
+            raise TritonModelException(f"tensor '{self._name}' is BYTES, which DLPack does not have")
         return dlpack.export(self._elements(), self._type)
 
     def __dlpack__(self, **_: Any) -> Any:
         return self.to_dlpack()
 
-    def __dlpack_device__(self) -> tuple[int, int]:
+    def __dlpack_device__(self) -> Tuple[int, int]:
         return dlpack.CPU, 0
 
     @staticmethod
@@ -109,7 +107,7 @@ class Tensor:
         strings = byte_tensors.read(block.segment.address + block.offset + offset, self._size)
         return byte_tensors.object_array(strings, self._shape)
 
-    def _location(self) -> tuple[int, int] | None:
+    def _location(self) -> Tuple[int, int] | None:
         """Where the elements lie in the server's memory: (segment, offset). None when they do not."""
         if self._source is not None:
             base, offset = self._source

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import types
-from typing import Any
+from typing import Any, Dict, Tuple
 
 from .errors import TritonModelException
 from .model_config import ModelConfig
@@ -17,7 +17,7 @@ from .model_config import ModelConfig
 READY_LIMIT_S = 5.0
 
 
-def extend_search_path(settings: dict[str, Any]) -> None:
+def extend_search_path(settings: Dict[str, Any]) -> None:
     """The folders that a model imports from: python_path before all, its own after the rest."""
     sys.path[:0] = settings.get("python_path", [])
     folders = (
@@ -30,7 +30,7 @@ def extend_search_path(settings: dict[str, Any]) -> None:
             sys.path.append(folder)
 
 
-def import_model(settings: dict[str, Any]) -> Any:
+def import_model(settings: Dict[str, Any]) -> Any:
     """The class TritonPythonModel of the model's file, imported as `VERSION.FILE`, so that relative
     imports reach its neighbours.
     """
@@ -57,7 +57,7 @@ def import_model(settings: dict[str, Any]) -> Any:
     return module.TritonPythonModel
 
 
-def complete_config(model_class: Any, settings: dict[str, Any]) -> dict[str, Any] | None:
+def complete_config(model_class: Any, settings: Dict[str, Any]) -> Dict[str, Any] | None:
     """What auto_complete_config makes of the configuration; None when the model has none."""
     if not hasattr(model_class, "auto_complete_config"):
         return None
@@ -69,7 +69,7 @@ def complete_config(model_class: Any, settings: dict[str, Any]) -> dict[str, Any
     return completed.as_dict()
 
 
-def create(model_class: Any, settings: dict[str, Any]) -> Any:
+def create(model_class: Any, settings: Dict[str, Any]) -> Any:
     """An initialised instance."""
     model = model_class()
     if not callable(getattr(model, "execute", None)):
@@ -79,7 +79,7 @@ def create(model_class: Any, settings: dict[str, Any]) -> Any:
     return model
 
 
-def _arguments(settings: dict[str, Any]) -> dict[str, str]:
+def _arguments(settings: Dict[str, Any]) -> Dict[str, str]:
     return {
         "model_config": settings["model_config"],
         "model_instance_kind": str(settings["instance_kind"]),
@@ -91,12 +91,12 @@ def _arguments(settings: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def is_decoupled(settings: dict[str, Any]) -> bool:
+def is_decoupled(settings: Dict[str, Any]) -> bool:
     policy = json.loads(settings["model_config"]).get("model_transaction_policy") or {}
     return bool(policy.get("decoupled", False))
 
 
-async def check_ready_async(model: Any) -> tuple[bool, str]:
+async def check_ready_async(model: Any) -> Tuple[bool, str]:
     """Calls is_ready in the running event loop; (ready, why not)."""
     ready = model.is_ready()
     if inspect.isawaitable(ready):
@@ -109,7 +109,7 @@ async def check_ready_async(model: Any) -> tuple[bool, str]:
     return ready, ""
 
 
-def check_ready(model: Any) -> tuple[bool, str]:
+def check_ready(model: Any) -> Tuple[bool, str]:
     """check_ready_async() on a thread without an event loop."""
     loop = asyncio.new_event_loop()
     try:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Dict, List, Sequence, Tuple
 
 from .channel import Channel
 from .errors import TritonError
@@ -30,8 +29,8 @@ _NO_TEXTS = bytes(12)
 _NO_NAMES = bytes(2)
 _ALIGNMENT = 64
 
-_names: dict[bytes, str] = {}
-_packed_names: dict[str, bytes] = {}
+_names: Dict[bytes, str] = {}
+_packed_names: Dict[str, bytes] = {}
 _REMEMBERED = 1024
 
 
@@ -40,13 +39,13 @@ def text(value: str) -> bytes:
     return _U32.pack(len(data)) + data
 
 
-def _read_text(body: bytes, at: int) -> tuple[str, int]:
+def _read_text(body: bytes, at: int) -> Tuple[str, int]:
     (length,) = _U32.unpack_from(body, at)
     end = at + 4 + length
     return body[at + 4 : end].decode("utf-8", "replace"), end
 
 
-def _read_name(body: bytes, at: int) -> tuple[str, int]:
+def _read_name(body: bytes, at: int) -> Tuple[str, int]:
     """A text of which a model has few: decoded once."""
     (length,) = _U32.unpack_from(body, at)
     end = at + 4 + length
@@ -73,7 +72,7 @@ def _name(value: str) -> bytes:
 # ---- what the server sends
 
 
-def read_batch(channel: Channel, body: bytes) -> tuple[int, list[InferenceRequest]]:
+def read_batch(channel: Channel, body: bytes) -> Tuple[int, List[InferenceRequest]]:
     """EXECUTE: the number of the execution and its requests."""
     execution, count, segment, offset, length = _BATCH.unpack_from(body)
     base = channel.lent(segment, offset, length)
@@ -85,7 +84,7 @@ def read_batch(channel: Channel, body: bytes) -> tuple[int, list[InferenceReques
     return execution, requests
 
 
-def _read_request(body: bytes, at: int, base: Any) -> tuple[InferenceRequest, int]:
+def _read_request(body: bytes, at: int, base: Any) -> Tuple[InferenceRequest, int]:
     handle, flags, timeout, kind = _REQUEST.unpack_from(body, at)
     at += 21
     correlation: Any
@@ -101,7 +100,7 @@ def _read_request(body: bytes, at: int, base: Any) -> tuple[InferenceRequest, in
         identifier, at = _read_text(body, at)
         parameters, at = _read_text(body, at)
         trace, at = _read_text(body, at)
-    names: list[str] = []
+    names: List[str] = []
     if body.startswith(_NO_NAMES, at):
         at += 2
     else:
@@ -112,7 +111,7 @@ def _read_request(body: bytes, at: int, base: Any) -> tuple[InferenceRequest, in
     ), at
 
 
-def _read_names(body: bytes, at: int) -> tuple[list[str], int]:
+def _read_names(body: bytes, at: int) -> Tuple[List[str], int]:
     (count,) = _U16.unpack_from(body, at)
     at += 2
     names = []
@@ -122,7 +121,7 @@ def _read_names(body: bytes, at: int) -> tuple[list[str], int]:
     return names, at
 
 
-def _read_inputs(body: bytes, at: int, base: Any) -> tuple[list[Tensor], int]:
+def _read_inputs(body: bytes, at: int, base: Any) -> Tuple[List[Tensor], int]:
     (count,) = _U16.unpack_from(body, at)
     at += 2
     tensors = []
@@ -135,7 +134,7 @@ def _read_inputs(body: bytes, at: int, base: Any) -> tuple[list[Tensor], int]:
     return tensors, at
 
 
-def read_bls_response(channel: Channel, body: bytes) -> tuple[int, bool, InferenceResponse]:
+def read_bls_response(channel: Channel, body: bytes) -> Tuple[int, bool, InferenceResponse]:
     """BLS_RESPONSE: the call, whether it is the last one, the response."""
     call, final = _BLS_RESPONSE.unpack_from(body)
     segment, offset, length = _BLOCK.unpack_from(body, 9)
@@ -151,7 +150,7 @@ def read_bls_response(channel: Channel, body: bytes) -> tuple[int, bool, Inferen
     return call, bool(final), response
 
 
-def _read_outputs(body: bytes, at: int, base: Any, start: int) -> list[Tensor]:
+def _read_outputs(body: bytes, at: int, base: Any, start: int) -> List[Tensor]:
     (count,) = _U16.unpack_from(body, at)
     at += 2
     tensors = []
@@ -177,7 +176,7 @@ class _Placement:
 
     def __init__(self) -> None:
         self.length = 0
-        self.copies: list[tuple[Tensor, int]] = []
+        self.copies: List[Tuple[Tensor, int]] = []
 
     def add(self, tensor: Tensor) -> int:
         """The offset in the block that is to come."""
@@ -186,7 +185,7 @@ class _Placement:
         self.length = (at + tensor._size + _ALIGNMENT - 1) & -_ALIGNMENT
         return at
 
-    def copy(self, channel: Channel) -> tuple[int, int]:
+    def copy(self, channel: Channel) -> Tuple[int, int]:
         """Takes the block and fills it: its segment and offset."""
         if not self.length:
             return 0, 0
@@ -240,7 +239,7 @@ def _plan(response: Any, names: Sequence[str], placement: _Placement) -> _Answer
     return _Answer(head, planned)
 
 
-def _finish(answer: _Answer, segment: int, start: int, parts: list[bytes]) -> None:
+def _finish(answer: _Answer, segment: int, start: int, parts: List[bytes]) -> None:
     parts.append(answer.head)
     for name, tensor, place in answer.outputs:
         parts.append(name)
@@ -251,7 +250,7 @@ def _finish(answer: _Answer, segment: int, start: int, parts: list[bytes]) -> No
         )
 
 
-def pack_responses(channel: Channel, execution: int, answers: Sequence[tuple[Any, Any]]) -> bytes:
+def pack_responses(channel: Channel, execution: int, answers: Sequence[Tuple[Any, Any]]) -> bytes:
     """RESPONSES. `answers`: per request a response, or one as bytes (NOTHING, `error()`), and the
     names of the outputs that were asked for. What cannot be sent becomes an error.
     """

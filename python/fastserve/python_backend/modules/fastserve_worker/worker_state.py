@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Callable, Deque, Dict, List, Tuple
 
 from .calls import Calls
 from .channel import Channel, Waiter
@@ -13,7 +12,7 @@ from .relief import Relief
 INFO = 2
 _IDLE_S = 5
 
-Work = tuple[Callable[[Any], None], Any]
+Work = Tuple[Callable[[Any], None], Any]
 
 
 class WorkerState:
@@ -28,13 +27,13 @@ class WorkerState:
         self.relief = Relief(channel)
         self.calls = Calls(channel, self._take_over)
         self.calls.default_caller = self._default_caller
-        self.live: dict[int, list[bool]] = {}
+        self.live: Dict[int, List[bool]] = {}
         self.log_level = INFO
         self.version_directory = ""
         self.executing = False
         # Set by an event loop that runs on the main thread: where work goes instead of the queue.
         self.redirect: Callable[[Callable[[Any], None], Any], None] | None = None
-        self._queue: deque[Work] = deque()
+        self._queue: Deque[Work] = deque()
         self._waiter = Waiter()
         self._armed = False
         channel.on_idle = self.idle
