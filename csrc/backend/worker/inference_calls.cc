@@ -1,5 +1,6 @@
 #include "backend/worker/inference_calls.h"
 
+#include <atomic>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,11 @@ namespace {
 constexpr std::size_t kMostCalls = 65536;
 constexpr std::uint32_t kSequenceStart = 1;
 constexpr std::uint32_t kSequenceEnd = 2;
+
+std::uint64_t NextNumber() {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;  // only has to be another one
+}
 
 Status Broken(std::string what) { return Status::InvalidArgument(std::move(what)); }
 
@@ -62,6 +68,10 @@ Status ReadHead(PacketReader* reader, InferRequest* request, Status* refusal) {
 }
 
 }  // namespace
+
+InferenceCalls::InferenceCalls(std::shared_ptr<WorkerLink> link,
+                               std::shared_ptr<InferenceHost> host)
+    : link_(std::move(link)), host_(std::move(host)), number_(NextNumber()) {}
 
 // Sends the responses of one call back to the worker.
 class InferenceCalls::Sink final : public ResponseSink {
@@ -144,7 +154,7 @@ Status InferenceCalls::ReadInputs(PacketReader* reader, const BlockRange& range,
 }
 
 void InferenceCalls::Respond(std::uint64_t call, bool decoupled, const InferResponse& response,
-                            bool final) {
+                             bool final) {
   {
     const MutexLock lock(mutex_);
     if (final) calls_.erase(call);
@@ -154,8 +164,7 @@ void InferenceCalls::Respond(std::uint64_t call, bool decoupled, const InferResp
   PacketWriter writer(&body);
   writer.U64(call);
   writer.U8(final ? 1 : 0);
-  const bool nothing =
-      decoupled && final && response.status.ok() && response.outputs.empty();
+  const bool nothing = decoupled && final && response.status.ok() && response.outputs.empty();
   if (nothing) {
     writer.Range({});
     writer.U8(static_cast<std::uint8_t>(Answer::Kind::kNothing));
@@ -191,6 +200,13 @@ void InferenceCalls::CancelCallsOf(const InferRequest& caller) {
   for (const RequestPtr& request : requests) request->Cancel();
 }
 
+std::string InferenceCalls::FromWorker(std::string_view member, std::string_view json) const {
+  // The worker wrote `json`: of two members of one name the last counts, and that is ours.
+  std::string text = "{\"";
+  text.append(member).append("\":").append(json);
+  return text.append(R"(,"worker":)").append(std::to_string(number_)).append("}");
+}
+
 Status InferenceCalls::Control(std::string_view body) {
   PacketReader reader(body);
   const std::uint64_t call = reader.U64();
@@ -200,15 +216,15 @@ Status InferenceCalls::Control(std::string_view body) {
     if (controls_ >= kMostCalls)
       return Broken("more than " + std::to_string(kMostCalls) + " CALLs at once");
     ++controls_;
+    controlled_ = host_ != nullptr;
   }
   if (host_ == nullptr) {
     Return(call, R"({"error":[5,"this server does not let models control it"],"value":null})");
     return Status::Ok();
   }
-  host_->Control(std::string(reader.rest()),
-                 [calls = shared_from_this(), call](const std::string& json) {
-                   calls->Return(call, json);
-                 });
+  host_->Control(
+      FromWorker("call", reader.rest()),
+      [calls = shared_from_this(), call](const std::string& json) { calls->Return(call, json); });
   return Status::Ok();
 }
 
@@ -227,12 +243,15 @@ void InferenceCalls::Return(std::uint64_t call, std::string_view json) {
 
 void InferenceCalls::End() {
   std::unordered_map<std::uint64_t, RequestPtr> open;
+  bool controlled = false;
   {
     const MutexLock lock(mutex_);
     ended_ = true;
     open = calls_;
+    controlled = std::exchange(controlled_, false);
   }
   for (const auto& [id, request] : open) request->Cancel();
+  if (controlled) host_->Control(FromWorker("ended", "true"), [](const std::string& /*json*/) {});
 }
 
 bool InferenceCalls::empty() const {

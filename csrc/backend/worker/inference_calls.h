@@ -17,16 +17,15 @@
 namespace fastserve {
 
 // Kept alive by its calls. Thread safe; nothing blocks. Invariants: 1. each call is answered, the
-// last time with `final`; 2. a call's inputs are views on the worker's block, which goes back when the
-// request is done. Errors are InvalidArgument: the worker broke a rule.
+// last time with `final`; 2. a call's inputs are views on the worker's block, which goes back when
+// the request is done. Errors are InvalidArgument: the worker broke a rule.
 class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls> {
  public:
   // The request that a worker knows by a handle; null when it has ended.
   using FindRequest = std::function<RequestPtr(std::uint64_t)>;
 
   // `host` may be null: every call is answered with an error.
-  InferenceCalls(std::shared_ptr<WorkerLink> link, std::shared_ptr<InferenceHost> host)
-      : link_(std::move(link)), host_(std::move(host)) {}
+  InferenceCalls(std::shared_ptr<WorkerLink> link, std::shared_ptr<InferenceHost> host);
 
   // BLS_REQUEST, BLS_CANCEL and CALL.
   Status Start(std::string_view body, const FindRequest& find_request) EXCLUDES(mutex_);
@@ -52,14 +51,18 @@ class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls>
   void Respond(std::uint64_t call, bool decoupled, const InferResponse& response, bool final)
       EXCLUDES(mutex_);
   void Return(std::uint64_t call, std::string_view json);
+  // {"worker": number, member: json}
+  std::string FromWorker(std::string_view member, std::string_view json) const;
 
   const std::shared_ptr<WorkerLink> link_;
   const std::shared_ptr<InferenceHost> host_;
+  const std::uint64_t number_;  // of this life of a worker, never used again
 
   mutable Mutex mutex_;
   bool ended_ GUARDED_BY(mutex_) = false;
   std::unordered_map<std::uint64_t, RequestPtr> calls_ GUARDED_BY(mutex_);
   std::size_t controls_ GUARDED_BY(mutex_) = 0;  // CALLs without an answer yet
+  bool controlled_ GUARDED_BY(mutex_) = false;   // there was one
 };
 
 }  // namespace fastserve

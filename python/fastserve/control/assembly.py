@@ -3,6 +3,7 @@ say.
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -39,6 +40,7 @@ class BackendRegistry:
         self._settings = settings
         self._backend_directory = backend_directory
         self._calls: WorkerCalls | None = None
+        self._serves_calls = False
         self._lock = threading.Lock()
         engine.register_identity_backend()
         engine.register_repeat_backend()
@@ -58,10 +60,17 @@ class BackendRegistry:
             if name == "onnxruntime":
                 self._register_onnxruntime()
             elif name == "python" or find_python_backend(name, self._backend_directory):
-                assert self._calls is not None
-                self._engine.register_python_backend(
-                    name, str(worker_script()), self._calls.answer, self._calls.forget
-                )
+                self._register_python(name)
+
+    def _register_python(self, name: str) -> None:
+        """The backend "python", or one that is a model.py."""
+        if self._calls is not None and not self._serves_calls:
+            self._calls.start(self._engine.open_control_queue())
+            self._serves_calls = True
+        path = None if name == "python" else find_python_backend(name, self._backend_directory)
+        self._engine.register_python_backend(
+            sys.executable, str(worker_script()), (name, "" if path is None else str(path))
+        )
 
     def _register_onnxruntime(self) -> None:
         from fastserve.backends import find_onnxruntime_library
@@ -102,6 +111,7 @@ class ServingCore:
     repository: ModelRepository
     lifecycle: Lifecycle
     control: ControlPlane
+    worker_calls: WorkerCalls
     worker_metrics: WorkerMetrics
 
     def start_loading(self, options: Options) -> "dict[str, Future[None]]":
@@ -130,6 +140,7 @@ class ServingCore:
         reference.
         """
         self.lifecycle.close()
+        self.worker_calls.close()
 
 
 def held_requests(variable: str) -> int:
@@ -196,5 +207,6 @@ def build_core(options: Options) -> ServingCore:
     )
     control = ControlPlane(engine, repository, lifecycle, control_settings)
     worker_metrics = WorkerMetrics()
-    backends.set_worker_calls(WorkerCalls(control, worker_metrics))
-    return ServingCore(engine, repository, lifecycle, control, worker_metrics)
+    worker_calls = WorkerCalls(control, worker_metrics)
+    backends.set_worker_calls(worker_calls)
+    return ServingCore(engine, repository, lifecycle, control, worker_calls, worker_metrics)
