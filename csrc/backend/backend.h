@@ -89,6 +89,8 @@ class BackendModel {
   virtual void Stop() {}
   // Not OK, with the reason, while no instance can execute. Does not block.
   virtual Status Ready() const { return Status::Ok(); }
+  // True: only CheckReady knows.
+  virtual bool readiness_is_asked() const { return false; }
   // Asks the model itself as well, where it can be asked, for at most five seconds. `done` is
   // called once, on any thread, maybe inside the call.
   virtual void CheckReady(std::function<void(Status)> done) { done(Ready()); }

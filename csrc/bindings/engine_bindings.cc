@@ -242,6 +242,8 @@ void BindModels(EngineClass& engine) {
            py::arg("name_and_model_path") = std::pair("python", ""),
            py::arg("environment") = std::map<std::string, std::string>())
       .def("auto_complete", &AutoComplete, py::arg("spec"))
+      .def("readiness_is_asked", &Engine::readiness_is_asked, py::arg("name"),
+           py::arg("version") = -1)
       .def("why_not_ready", &WhyNotReady, py::arg("name"), py::arg("version") = -1)
       .def("open_control_queue", &OpenControlQueue)
       .def(

@@ -177,11 +177,17 @@ ModelState Engine::model_state(std::string_view name, std::int64_t version) cons
   return impl_->registry.Knows(name) ? ModelState::kUnavailable : ModelState::kUnknown;
 }
 
+bool Engine::readiness_is_asked(std::string_view name, std::int64_t version) const {
+  const Result<LoadedModelPtr> model = impl_->registry.Find(name, version);
+  return model.ok() && (*model)->readiness_is_asked();
+}
+
 Status Engine::CheckModelReady(std::string_view name, std::int64_t version) const {
   FASTSERVE_ASSIGN_OR_RETURN(const LoadedModelPtr model, impl_->registry.Find(name, version));
   if (model_state(name, version) != ModelState::kReady) {
     const Status ready = model->Ready();
-    return ready.ok() ? Status::Unavailable("model '" + std::string(name) + "' is not ready") : ready;
+    return ready.ok() ? Status::Unavailable("model '" + std::string(name) + "' is not ready")
+                      : ready;
   }
   const auto answer = std::make_shared<std::promise<Status>>();
   model->CheckReady([answer](Status status) { answer->set_value(std::move(status)); });

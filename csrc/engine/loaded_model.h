@@ -63,6 +63,9 @@ class LoadedModel final : public CompletionListener,
   const std::shared_ptr<const ModelSpec>& spec() const override { return spec_; }
   // Not OK, with the reason, while no instance can execute.
   Status Ready() const { return backend_model_ ? backend_model_->Ready() : Status::Ok(); }
+  bool readiness_is_asked() const {
+    return backend_model_ != nullptr && backend_model_->readiness_is_asked();
+  }
   // As BackendModel::CheckReady.
   void CheckReady(std::function<void(Status)> done);
   std::optional<WorkerCounts> worker_counts() const {

@@ -73,19 +73,24 @@ void AnswerServerReady(GrpcCall* call, const Engine& engine) {
   Answer(call, engine.ready() ? 1 : 0);
 }
 
-void AnswerModelReady(GrpcCall* call, const BufferView& message, const Engine& engine) {
+bool AnswerModelReady(GrpcCall* call, const BufferView& message, const Engine& engine) {
   const std::optional<ModelReadyFields> fields = ParseModelReady(message);
   if (!fields) {
-    return call->Finish(
+    call->Finish(
         {GrpcStatusCode::kInternal, "the message is not a ModelReadyRequest in protobuf format"});
+    return true;
   }
   const std::optional<std::int64_t> version = ParseVersion(fields->version);
   if (!version) {
-    return call->Finish({GrpcStatusCode::kInvalidArgument,
-                         "failed to get model version from specified version string '" +
-                             fields->version + "', version should be an integral value > 0"});
+    call->Finish({GrpcStatusCode::kInvalidArgument,
+                  "failed to get model version from specified version string '" + fields->version +
+                      "', version should be an integral value > 0"});
+    return true;
   }
-  Answer(call, engine.model_state(fields->name, *version) == ModelState::kReady ? 1 : 0);
+  const bool ready = engine.model_state(fields->name, *version) == ModelState::kReady;
+  if (ready && engine.readiness_is_asked(fields->name, *version)) return false;
+  Answer(call, ready ? 1 : 0);
+  return true;
 }
 
 void AnswerHealthCheck(GrpcCall* call, const Engine& engine) {

@@ -11,7 +11,8 @@ namespace fastserve {
 
 void AnswerServerLive(GrpcCall* call, const Engine& engine);
 void AnswerServerReady(GrpcCall* call, const Engine& engine);
-void AnswerModelReady(GrpcCall* call, const BufferView& message, const Engine& engine);
+// False, without an answer, for a model that has to be asked (Engine::CheckModelReady).
+bool AnswerModelReady(GrpcCall* call, const BufferView& message, const Engine& engine);
 // Any service name is this server, as in Triton.
 void AnswerHealthCheck(GrpcCall* call, const Engine& engine);
 

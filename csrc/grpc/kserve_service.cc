@@ -80,7 +80,8 @@ void KserveService::OnMessage(GrpcCall* call, BufferView message) {
     case kServerReady:
       return AnswerServerReady(call, *context_.engine);
     case kModelReady:
-      return AnswerModelReady(call, message, *context_.engine);
+      if (AnswerModelReady(call, message, *context_.engine)) return;
+      return StartAdminCall(call, message, context_.admin, context_.completions);
     case kHealthCheck:
       return AnswerHealthCheck(call, *context_.engine);
     case kHealthWatch:

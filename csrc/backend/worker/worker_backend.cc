@@ -79,6 +79,8 @@ class WorkerModel final : public BackendModel {
     return Status::Unavailable("model '" + plan_.spec->name + "': " + ready.message());
   }
 
+  bool readiness_is_asked() const override { return true; }
+
   // One instance speaks for the model.
   void CheckReady(std::function<void(Status)> done) override {
     std::shared_ptr<SupervisedWorker> asked;

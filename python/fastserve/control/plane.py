@@ -67,6 +67,15 @@ class ControlPlane:
         """False for unknown models too, as in Triton. InvalidArgumentError for a bad version."""
         return bool(self._engine.model_state(name, parse_version(version)) == "READY")
 
+    async def check_model_ready(self, name: str, version: str = "") -> bool:
+        """As model_ready, and asks the model itself where it can be asked (is_ready)."""
+        number = parse_version(version)
+        if not self.model_ready(name, version):
+            return False
+        if not self._engine.readiness_is_asked(name, number):
+            return True
+        return await asyncio.to_thread(self._engine.why_not_ready, name, number) is None
+
     def update_readiness(self) -> None:
         """Tells the core whether the server is ready; called when a model's state changed."""
         self._engine.set_ready(not self._strict_readiness or self._lifecycle.all_ready())

@@ -31,6 +31,7 @@ class AdminService:
         self._methods: dict[str, Callable[[Any, Any], Awaitable[None]]] = {
             "ServerMetadata": self._server_metadata,
             "ModelMetadata": self._model_metadata,
+            "ModelReady": self._model_ready,
             "ModelConfig": self._model_config,
             "ModelStatistics": self._model_statistics,
             "RepositoryIndex": self._repository_index,
@@ -68,6 +69,10 @@ class AdminService:
     async def _model_metadata(self, request: Any, response: Any) -> None:
         values = await self._control.model_metadata(request.name, request.version)
         json_format.ParseDict(values, response)
+
+    async def _model_ready(self, request: Any, response: Any) -> None:
+        """Of a model that can be asked; the core answers for all others."""
+        response.ready = await self._control.check_model_ready(request.name, request.version)
 
     async def _model_config(self, request: Any, response: Any) -> None:
         config = self._control.model_config_message(request.name, request.version)

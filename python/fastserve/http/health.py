@@ -16,7 +16,7 @@ async def _ready(context: Context, _request: BaseRequest, _parameters: Parameter
 
 
 async def _model_ready(context: Context, _request: BaseRequest, parameters: Parameters) -> Response:
-    if context.control.model_ready(parameters["model"], parameters["version"]):
+    if await context.control.check_model_ready(parameters["model"], parameters["version"]):
         return Response(status=200)
     return error_response(400, "Model version not ready")
 
