@@ -55,7 +55,7 @@ class TestControl:
     def is_ready(self) -> bool:
         return bool(self.engine.ready)
 
-    def model_ready(self, name: str, version: str) -> bool:
+    async def check_model_ready(self, name: str, version: str) -> bool:
         return bool(self.engine.model_state(name, int(version or -1)) == "READY")
 
     def metrics_text(self) -> str:
