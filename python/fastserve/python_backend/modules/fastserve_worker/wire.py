@@ -213,14 +213,16 @@ class _Answer:
         self.outputs = outputs
 
 
+def _asked_for(outputs: List[Tensor], names: Sequence[str]) -> List[Tensor]:
+    return [tensor for tensor in outputs if tensor._name in names]
+
+
 def _plan(response: Any, names: Sequence[str], placement: _Placement) -> _Answer:
     if type(response) is bytes:
         return _Answer(response)
     if response._error is not None:
         return _Answer(error(response._error.message(), response._error.code()))
-    outputs = response._outputs
-    if names:
-        outputs = [tensor for tensor in outputs if tensor._name in names]
+    outputs = _asked_for(response._outputs, names) if names else response._outputs
     planned = [
         (_name(tensor._name), tensor, tensor._location() if tensor._size else (0, 0))
         for tensor in outputs
