@@ -251,7 +251,7 @@ def test_metrics_are_made_and_changed_at_the_server(run_execute, kind, buckets, 
 
 
 def test_the_value_of_a_metric_is_asked_of_the_server(run_execute):
-    code = "parameters = {'v': metric.value()}; return [pb_utils.InferenceResponse(parameters=parameters)]"
+    code = "return [pb_utils.InferenceResponse(parameters={'v': metric.value()})]"
     peer = run_execute(METRICS.format(kind="COUNTER", buckets=None, code=code))
     execution = peer.start([Request()])
     for value in (None, None, 12.5):

@@ -211,7 +211,8 @@ def test_ten_threads_send_at_once(run_execute):
         sender = requests[0].get_response_sender()
         def send(base):
             for at in range(100):
-                sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([base + at]))]))
+                output = pb_utils.Tensor("OUT", np.array([base + at]))
+                sender.send(pb_utils.InferenceResponse([output]))
         threads = [threading.Thread(target=send, args=(100 * n,)) for n in range(10)]
         for thread in threads: thread.start()
         for thread in threads: thread.join()

@@ -5,8 +5,10 @@ import pytest
 
 from tests.python.python_backend.worker_peer import Request
 
+NUMERIC = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
 
-@pytest.mark.parametrize("kind", "u1 u2 u4 u8 i1 i2 i4 i8 f2 f4 f8".split())
+
+@pytest.mark.parametrize("kind", NUMERIC)
 def test_numpy_takes_a_tensor_without_a_copy(run_execute, kind):
     peer = run_execute("""
         tensor = requests[0].inputs()[0]

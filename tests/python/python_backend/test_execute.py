@@ -89,7 +89,10 @@ def test_a_block_that_the_server_released_is_used_again(run_execute):
     assert len(peer.segments) == 1
 
 
-@pytest.mark.parametrize("kind", "? u1 u2 u4 u8 i1 i2 i4 i8 f2 f4 f8".split())
+NUMERIC = ["?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
+
+
+@pytest.mark.parametrize("kind", NUMERIC)
 def test_numeric_types_pass_both_ways(run_model, kind):
     peer = run_model(IDENTITY)
     array = np.array([[0, 1], [1, 0]]).astype(kind)

@@ -306,7 +306,9 @@ def test_finalize_waits_for_coroutines(run_model):
 
 
 def test_a_worker_of_another_parent_does_not_start():
-    process = subprocess.run([sys.executable, str(WORKER), "0", "1"], timeout=TIMEOUT_S, check=False)
+    process = subprocess.run(
+        [sys.executable, str(WORKER), "0", "1"], timeout=TIMEOUT_S, check=False
+    )
     assert process.returncode == 1
 
 

@@ -1,5 +1,5 @@
-"""The server's side of docs/design/005-python-backend.md in Python: starts the real worker.py on one
-end of a socketpair and speaks with it from the test.
+"""The server's side of docs/design/005-python-backend.md in Python: starts the real worker.py on
+one end of a socketpair and speaks with it from the test.
 """
 
 import array
@@ -22,10 +22,28 @@ ROOT = Path(__file__).resolve().parents[3]
 WORKER = ROOT / "python/fastserve/python_backend/worker.py"
 TIMEOUT_S = 30.0
 
-KINDS = (
-    "SEGMENT DROP_SEGMENT RELEASE INITIALIZE INITIALIZED EXECUTE RESPONSES RESPONSE EXECUTED CANCEL "
-    "FINALIZE CHECK_READY READY LOG LOG_SETTINGS BLS_REQUEST BLS_RESPONSE BLS_CANCEL CALL RETURN"
-).split()
+KINDS = [
+    "SEGMENT",
+    "DROP_SEGMENT",
+    "RELEASE",
+    "INITIALIZE",
+    "INITIALIZED",
+    "EXECUTE",
+    "RESPONSES",
+    "RESPONSE",
+    "EXECUTED",
+    "CANCEL",
+    "FINALIZE",
+    "CHECK_READY",
+    "READY",
+    "LOG",
+    "LOG_SETTINGS",
+    "BLS_REQUEST",
+    "BLS_RESPONSE",
+    "BLS_CANCEL",
+    "CALL",
+    "RETURN",
+]
 NUMBER = {name: number for number, name in enumerate(KINDS, start=1)}
 
 TYPES = {

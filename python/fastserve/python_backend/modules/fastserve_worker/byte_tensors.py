@@ -53,7 +53,7 @@ class _InPython:
     @staticmethod
     def read(address: int, size: int) -> List[bytes]:
         data = ctypes.string_at(address, size)
-        strings = []
+        strings: List[bytes] = []
         position = 0
         while position < size:
             if size - position < 4:
@@ -117,9 +117,7 @@ def serialize_byte_tensor(input_tensor: Any) -> bytes:
     """An array of bytes, str or objects in the serialised form."""
     array = np.asarray(input_tensor)
     if array.dtype.kind not in "OSU":
-        raise TritonModelException(
-            f"cannot serialise a BYTES tensor of numpy type '{array.dtype}'"
-        )
+        raise TritonModelException(f"cannot serialise a BYTES tensor of numpy type '{array.dtype}'")
     strings = strings_of(array)
     size = measure(strings)
     data = ctypes.create_string_buffer(size) if size else None

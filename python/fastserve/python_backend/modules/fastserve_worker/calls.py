@@ -145,9 +145,7 @@ class Calls:
         if not request._model:
             raise TritonModelException("the request names no model")
         call = _Call(next(self._numbers))
-        body = wire.pack_bls_request(
-            self._channel, call.number, self._caller(), decoupled, request
-        )
+        body = wire.pack_bls_request(self._channel, call.number, self._caller(), decoupled, request)
         self._calls[call.number] = call
         self._channel.send(BLS_REQUEST, body)
         return call

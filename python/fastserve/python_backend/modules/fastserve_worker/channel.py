@@ -9,6 +9,7 @@ someone reads. Handlers run on the thread that has the role and must be short.
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import socket
@@ -111,10 +112,7 @@ class Channel:
         """A block of the server's is not needed any more; it is told in time."""
         self._released.append((segment, offset))
         self._released_bytes += length
-        if (
-            len(self._released) > _URGENT_RELEASES
-            or self._released_bytes > _URGENT_RELEASED_BYTES
-        ):
+        if len(self._released) > _URGENT_RELEASES or self._released_bytes > _URGENT_RELEASED_BYTES:
             self.flush_releases()
 
     def settle_releases(self) -> None:
@@ -183,10 +181,8 @@ class Channel:
         self._followers.remove(waiter)
 
     def _pass_on(self) -> None:
-        try:
+        with contextlib.suppress(IndexError):
             self._followers[0].wake.set()
-        except IndexError:
-            pass
 
     def _read(self, flags: int) -> bool:
         """Handles one packet. False when none came: within the socket's timeout, or at all."""

@@ -12,9 +12,7 @@ def load_model(model_name: str, config: str = "", files: Dict[str, bytes] | None
     """Loads or reloads a model. `config`: JSON that replaces its configuration; `files`: contents
     by "file:VERSION/NAME". TritonModelException when it fails.
     """
-    encoded = {
-        path: base64.b64encode(data).decode("ascii") for path, data in (files or {}).items()
-    }
+    encoded = {path: base64.b64encode(data).decode("ascii") for path, data in (files or {}).items()}
     current.worker().calls.call("load_model", model_name=model_name, config=config, files=encoded)
 
 

@@ -26,7 +26,7 @@ _TYPES[1, 1] = 1  # how older exporters say bool
 
 
 class _DLTensor(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("data", ctypes.c_void_p),
         ("device_type", ctypes.c_int32),
         ("device_id", ctypes.c_int32),
@@ -72,16 +72,19 @@ _USED = b"used_dltensor"
 _exported: Dict[int, Tuple[Any, ...]] = {}
 
 
-@_Deleter
-def _delete(managed: Any) -> None:
+def _delete_tensor(managed: Any) -> None:
     _exported.pop(ctypes.addressof(managed.contents), None)
 
 
-@_Destructor
-def _destroy(capsule: int) -> None:
+def _destroy_capsule(capsule: int) -> None:
     """A capsule that nobody took still owns its tensor."""
     if _raw_is_valid(capsule, _NAME):
         _exported.pop(_raw_pointer(capsule, _NAME), None)
+
+
+# Kept here: C calls them as long as the process lives.
+_delete = _Deleter(_delete_tensor)
+_destroy = _Destructor(_destroy_capsule)
 
 
 def export(array: Any, kind: int) -> Any:
@@ -123,7 +126,7 @@ class _Taken:
         strides = None
         if tensor.strides:
             strides = tuple(tensor.strides[i] * dtype.itemsize for i in range(tensor.ndim))
-        self.__array_interface__ = {
+        self.__array_interface__: Dict[str, Any] = {
             "data": ((tensor.data or 0) + tensor.byte_offset, False),
             "shape": tuple(tensor.shape[i] for i in range(tensor.ndim)),
             "strides": strides,
@@ -148,7 +151,7 @@ def take(source: Any) -> Tuple[Any, int]:
         ) from None
     _api.PyCapsule_SetName(capsule, _USED)
     taken = _Taken(address)
-    if not all(taken.__array_interface__["shape"]):  # type: ignore[call-overload]
-        empty = np.empty(taken.__array_interface__["shape"], ELEMENTS[taken.kind])  # type: ignore[call-overload]
+    if not all(taken.__array_interface__["shape"]):
+        empty = np.empty(taken.__array_interface__["shape"], ELEMENTS[taken.kind])
         return empty, taken.kind
     return np.asarray(taken), taken.kind

@@ -29,9 +29,7 @@ class Executor:
     pass.
     """
 
-    def __init__(
-        self, state: WorkerState, model: Any, instance_name: str, decoupled: bool
-    ) -> None:
+    def __init__(self, state: WorkerState, model: Any, instance_name: str, decoupled: bool) -> None:
         self._state = state
         self._channel = state.channel
         self._execute = model.execute
@@ -226,5 +224,3 @@ class Executor:
 
 def _sender(request: InferenceRequest) -> InferenceResponseSender:
     return InferenceResponseSender(request._answer)
-
-

@@ -55,7 +55,7 @@ class Segment:
         self.address: int = address
         memory = (ctypes.c_ubyte * size).from_address(address)
         self.view = memoryview(memory).cast("B")
-        self.array: Any = np.frombuffer(memory, np.uint8)
+        self.array: Any = np.frombuffer(self.view, np.uint8)
         # Of a segment of the arena: its blocks' size as a power of two, how many are out, and
         # since when none is.
         self.order = 0

@@ -107,7 +107,7 @@ class InferenceRequest:
         model_version: int = -1,
         flags: int = 0,
         timeout: int = 0,
-        preferred_memory: PreferredMemory | None = None,
+        preferred_memory: PreferredMemory | None = None,  # noqa: ARG002
         trace: InferenceTrace | None = None,
         parameters: Dict[str, Any] | None = None,
     ) -> None:
@@ -188,7 +188,9 @@ class InferenceRequest:
     def get_response_sender(self) -> Any:
         """How a decoupled model answers this request."""
         if self._sender is None:
-            raise TritonModelException("only a request that execute was given has a response sender")
+            raise TritonModelException(
+                "only a request that execute was given has a response sender"
+            )
         return self._sender(self)
 
     def exec(self, decoupled: bool = False) -> Any:
@@ -204,28 +206,9 @@ _new = InferenceRequest.__new__
 own_model = ("", -1)  # name and version of the model that this worker runs
 
 
-def incoming(
-    handle: int,
-    flags: int,
-    timeout: int,
-    correlation: CorrelationId,
-    identifier: str,
-    parameters: str,
-    trace: str,
-    requested: List[str],
-    inputs: List[Tensor],
-) -> InferenceRequest:
-    """A request that the server sent."""
+def blank_request() -> InferenceRequest:
+    """One that the server sent, but for what it sent."""
     request = _new(InferenceRequest)
-    request._handle = handle
-    request._flags = flags
-    request._timeout = timeout
-    request._correlation = correlation
-    request._id = identifier
-    request._parameters = parameters
-    request._trace = trace
-    request._requested = requested
-    request._inputs = inputs
     request._model, request._version = own_model
     request._cancelled = [False]
     request._release_flags = RELEASE_ALL

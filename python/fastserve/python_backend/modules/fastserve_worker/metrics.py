@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from typing import Dict, Sequence
@@ -58,10 +59,9 @@ class Metric:
         current.worker().calls.notify(f"metric_{operation}", metric=self._number, value=number)
 
     def __del__(self) -> None:
-        try:
+        # In a forked child, or at the end of the process.
+        with contextlib.suppress(TritonModelException, OSError, AttributeError):
             current.worker().calls.notify("metric_delete", metric=self._number)
-        except (TritonModelException, OSError, AttributeError):
-            pass
 
 
 class MetricFamily:

@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 import traceback
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable, Dict, NoReturn
 
 from . import current, messages, user_model, wire
 from .channel import (
@@ -100,7 +100,6 @@ class Worker:
         self._model: Any = None
         self._executor: Executor | None = None
         self._has_is_ready = False
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._finalizing = False
         calls = self._state.calls
         channel.handlers.update(
@@ -123,7 +122,7 @@ class Worker:
             function, argument = self._state.next_work()
             function(argument)
             if self._executor is not None and self._executor.is_async and not self._finalizing:
-                self._run_loop(self._executor)
+                self._run_loop()
         if self._model is not None and hasattr(self._model, "finalize"):
             self._model.finalize()
 
@@ -136,7 +135,12 @@ class Worker:
 
     def _initialize(self, body: bytes) -> None:
         settings = json.loads(body)
-        answer = {"error": None, "config": None, "has_is_ready": False, "decoupled": False}
+        answer: Dict[str, Any] = {
+            "error": None,
+            "config": None,
+            "has_is_ready": False,
+            "decoupled": False,
+        }
         try:
             self._prepare(settings)
             model_class = user_model.import_model(settings)
@@ -174,8 +178,8 @@ class Worker:
 
     # ---- an event loop on the main thread, for `async def execute`
 
-    def _run_loop(self, executor: Executor) -> None:
-        self._loop = loop = asyncio.new_event_loop()
+    def _run_loop(self) -> None:
+        loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         thread = threading.get_ident()
 
@@ -202,7 +206,7 @@ class Worker:
             raise RuntimeError("EXECUTE before the model was initialised")
         self._executor.run(body)
 
-    def _finalize(self, body: bytes) -> None:
+    def _finalize(self, _: bytes) -> None:
         self._finalizing = True
         if self._state.redirect is not None and self._executor is not None:
             ending = asyncio.ensure_future(self._finalize_loop(self._executor))

@@ -17,7 +17,7 @@ class Tensor:
     of the server's, of which its arrays are then views.
 
     Invariants: 1. `_array` is None only while `_source` is set (a received tensor that was not
-    looked at); 2. `_strings`, the elements as bytes, is set for each BYTES tensor that a model made.
+    looked at); 2. `_strings`, the elements as bytes, is set for BYTES tensors that models make.
     """
 
     __slots__ = ("_array", "_name", "_shape", "_size", "_source", "_strings", "_type")
@@ -70,7 +70,9 @@ class Tensor:
     def to_dlpack(self) -> Any:
         """A capsule with a `DLTensor` over the tensor's memory."""
         if self._type == STRING:
-            raise TritonModelException(f"tensor '{self._name}' is BYTES, which DLPack does not have")
+            raise TritonModelException(
+                f"tensor '{self._name}' is BYTES, which DLPack does not have"
+            )
         return dlpack.export(self._elements(), self._type)
 
     def __dlpack__(self, **_: Any) -> Any:
@@ -108,7 +110,7 @@ class Tensor:
         return byte_tensors.object_array(strings, self._shape)
 
     def _location(self) -> Tuple[int, int] | None:
-        """Where the elements lie in the server's memory: (segment, offset). None when they do not."""
+        """Where the elements lie in the server's memory (segment, offset), if they do."""
         if self._source is not None:
             base, offset = self._source
             if base is None:

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from .channel import Channel
 from .errors import TritonError
-from .messages import InferenceRequest, InferenceResponse, incoming
+from .messages import InferenceRequest, InferenceResponse, blank_request
 from .tensor import Tensor, received
 
 NOTHING = b"\0"
@@ -85,30 +85,29 @@ def read_batch(channel: Channel, body: bytes) -> Tuple[int, List[InferenceReques
 
 
 def _read_request(body: bytes, at: int, base: Any) -> Tuple[InferenceRequest, int]:
-    handle, flags, timeout, kind = _REQUEST.unpack_from(body, at)
+    request = blank_request()
+    handle, request._flags, request._timeout, is_text = _REQUEST.unpack_from(body, at)
+    request._handle = handle
     at += 21
-    correlation: Any
-    if kind:
-        correlation, at = _read_text(body, at)
+    if is_text:
+        request._correlation, at = _read_text(body, at)
     else:
-        (correlation,) = _U64.unpack_from(body, at)
+        (request._correlation,) = _U64.unpack_from(body, at)
         at += 8
     if body.startswith(_NO_TEXTS, at):
-        identifier = parameters = trace = ""
+        request._id = request._parameters = request._trace = ""
         at += 12
     else:
-        identifier, at = _read_text(body, at)
-        parameters, at = _read_text(body, at)
-        trace, at = _read_text(body, at)
-    names: List[str] = []
+        request._id, at = _read_text(body, at)
+        request._parameters, at = _read_text(body, at)
+        request._trace, at = _read_text(body, at)
     if body.startswith(_NO_NAMES, at):
+        request._requested = []
         at += 2
     else:
-        names, at = _read_names(body, at)
-    inputs, at = _read_inputs(body, at, base)
-    return incoming(
-        handle, flags, timeout, correlation, identifier, parameters, trace, names, inputs
-    ), at
+        request._requested, at = _read_names(body, at)
+    request._inputs, at = _read_inputs(body, at, base)
+    return request, at
 
 
 def _read_names(body: bytes, at: int) -> Tuple[List[str], int]:
@@ -128,9 +127,9 @@ def _read_inputs(body: bytes, at: int, base: Any) -> Tuple[List[Tensor], int]:
     for _ in range(count):
         name, at = _read_name(body, at)
         layout = _INPUT[body[at + 1]]
-        fields = layout.unpack_from(body, at)
+        kind, _, *shape, offset, size = layout.unpack_from(body, at)
         at += layout.size
-        tensors.append(received(name, fields[0], fields[2:-2], fields[-1], base, fields[-2]))
+        tensors.append(received(name, kind, shape, size, base, offset))
     return tensors, at
 
 
@@ -214,25 +213,24 @@ class _Answer:
         self.outputs = outputs
 
 
+def _asked_for(outputs: List[Tensor], names: Sequence[str]) -> List[Tensor]:
+    return [tensor for tensor in outputs if tensor._name in names]
+
+
 def _plan(response: Any, names: Sequence[str], placement: _Placement) -> _Answer:
     if type(response) is bytes:
         return _Answer(response)
     if response._error is not None:
         return _Answer(error(response._error.message(), response._error.code()))
-    outputs = response._outputs
-    if names:
-        outputs = [tensor for tensor in outputs if tensor._name in names]
-    planned = []
-    for tensor in outputs:
-        if not tensor._size:
-            place: Any = (0, 0)
-        else:
-            place = tensor._location()
-        planned.append((_name(tensor._name), tensor, place))
+    outputs = _asked_for(response._outputs, names) if names else response._outputs
+    planned = [
+        (_name(tensor._name), tensor, tensor._location() if tensor._size else (0, 0))
+        for tensor in outputs
+    ]
     # Nothing fails from here on, so a response that cannot be sent takes no room.
     planned = [
-        (name, tensor, placement.add(tensor) if place is None else place)
-        for name, tensor, place in planned
+        output if output[2] is not None else (output[0], output[1], placement.add(output[1]))
+        for output in planned
     ]
     parameters = response._parameters
     head = b"\1" + (text(parameters) if parameters else b"\0\0\0\0") + _U16.pack(len(planned))
@@ -294,7 +292,10 @@ def pack_bls_request(
     names = [_name(name) for name in request._requested]
     texts = [text(request._id), text(request._parameters), text(request._trace)]
     correlation = request._correlation
-    numeric = isinstance(correlation, int)
+    if isinstance(correlation, int):
+        is_text, correlated = 0, _U64.pack(correlation)
+    else:
+        is_text, correlated = 1, text(correlation)
     model = _name(request._model)
     segment, start = placement.copy(channel)
     return b"".join(
@@ -303,8 +304,8 @@ def pack_bls_request(
             model,
             _VERSION.pack(request._version),
             _BLOCK.pack(segment, start, placement.length),
-            _REQUEST.pack(0, request._flags, request._timeout, 0 if numeric else 1),
-            _U64.pack(correlation) if numeric else text(correlation),
+            _REQUEST.pack(0, request._flags, request._timeout, is_text),
+            correlated,
             *texts,
             _U16.pack(len(names)),
             *names,
