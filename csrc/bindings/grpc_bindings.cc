@@ -16,7 +16,7 @@ namespace py = pybind11;
 
 namespace {
 
-constexpr double kNsPerSecond = 1e9;
+constexpr double kNsInSecond = 1e9;
 
 CompressionLevel ParseCompressionLevel(const std::string& name) {
   if (name == "none") return CompressionLevel::kNone;
@@ -84,7 +84,7 @@ class BoundGrpcServer {
   bool WaitDrained(double timeout_s) {
     py::gil_scoped_release unlocked;
     return server_ == nullptr ||
-           server_->WaitDrained(static_cast<std::int64_t>(timeout_s * kNsPerSecond));
+           server_->WaitDrained(static_cast<std::int64_t>(timeout_s * kNsInSecond));
   }
   void Close() {
     py::gil_scoped_release unlocked;

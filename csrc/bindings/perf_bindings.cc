@@ -27,11 +27,11 @@ using perf::PreparedRequest;
 using perf::PreparedRequests;
 using perf::Protocol;
 
-constexpr double kNsPerSecond = 1e9;
+constexpr double kNsInSecond = 1e9;
 constexpr double kNsInUs = 1e3;
 
 std::int64_t Nanoseconds(double seconds) {
-  return static_cast<std::int64_t>(seconds * kNsPerSecond);
+  return static_cast<std::int64_t>(seconds * kNsInSecond);
 }
 
 std::shared_ptr<const PreparedRequests> MakeRequests(
@@ -56,7 +56,7 @@ void BindOptions(py::module_& module) {
   const auto seconds = [](std::int64_t LoadOptions::* member) {
     return std::pair{
         [member](const LoadOptions& self) {
-          return static_cast<double>(self.*member) / kNsPerSecond;
+          return static_cast<double>(self.*member) / kNsInSecond;
         },
         [member](LoadOptions& self, double value) { self.*member = Nanoseconds(value); }};
   };
@@ -97,10 +97,10 @@ void BindSnapshot(py::module_& module) {
   snapshot.def(py::init<>())
       .def_property_readonly(
           "time_s",
-          [](const LoadSnapshot& self) { return static_cast<double>(self.time_ns) / kNsPerSecond; })
+          [](const LoadSnapshot& self) { return static_cast<double>(self.time_ns) / kNsInSecond; })
       .def_property_readonly(
           "cpu_s",
-          [](const LoadSnapshot& self) { return static_cast<double>(self.cpu_ns) / kNsPerSecond; })
+          [](const LoadSnapshot& self) { return static_cast<double>(self.cpu_ns) / kNsInSecond; })
       .def_readonly("in_flight", &LoadSnapshot::in_flight)
       .def_readonly("overdue", &LoadSnapshot::overdue)
       .def_readonly("connections", &LoadSnapshot::connections)

@@ -11,7 +11,6 @@ namespace fastserve {
 
 namespace {
 
-constexpr std::int64_t kNsPerMs = 1'000'000;
 // Responses without a delay between them that one request may send before the others have a turn.
 constexpr int kTurnResponses = 64;
 

@@ -10,13 +10,13 @@
 #include <utility>
 
 #include "backend/worker/wire.h"
+#include "base/clock.h"
 #include "protocol/json_writer.h"
 
 namespace fastserve {
 
 namespace {
 
-constexpr std::int64_t kNsPerMs = 1'000'000;
 // How long blocks that nobody needs wait for the next batch to be told with it.
 constexpr std::int64_t kTendAfterNs = 200 * kNsPerMs;
 constexpr std::int64_t kTrimAfterNs = 11'000 * kNsPerMs;

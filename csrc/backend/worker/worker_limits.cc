@@ -8,7 +8,7 @@ namespace fastserve {
 
 namespace {
 
-constexpr double kNsPerSecond = 1e9;
+constexpr double kNsInSecond = 1e9;
 constexpr double kLongestSeconds = 1e9;
 
 const std::string* FindParameter(const ModelSpec& spec, const char* name) {
@@ -41,7 +41,7 @@ Result<std::int64_t> ReadSeconds(const ModelSpec& spec, const char* name) {
   double seconds = 0;
   if (!ParseAll(*text, &seconds) || !(seconds >= 0 && seconds <= kLongestSeconds))
     return Wrong(spec, name, *text, "a number of seconds from 0 (no limit) to 1e9");
-  return static_cast<std::int64_t>(std::llround(seconds * kNsPerSecond));
+  return static_cast<std::int64_t>(std::llround(seconds * kNsInSecond));
 }
 
 }  // namespace
