@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -175,6 +176,7 @@ class Worker:
         self._executor = Executor(self._state, model, str(settings["instance_name"]), decoupled)
         self._has_is_ready = hasattr(model, "is_ready")
         self._model = model
+        gc.freeze()  # what lives from now on to the end is not looked through again and again
 
     # ---- an event loop on the main thread, for `async def execute`
 

@@ -103,11 +103,11 @@ class Tensor:
         return array
 
     def _read_strings(self, base: Any, offset: int) -> Any:
-        if not self._size:
-            return np.empty(self._shape, np.object_)
-        block = base.base
-        strings = byte_tensors.read(block.segment.address + block.offset + offset, self._size)
-        return byte_tensors.object_array(strings, self._shape)
+        address = 0
+        if self._size:
+            block = base.base
+            address = block.segment.address + block.offset + offset
+        return byte_tensors.read(address, self._size, self._shape)
 
     def _location(self) -> Tuple[int, int] | None:
         """Where the elements lie in the server's memory (segment, offset), if they do."""
