@@ -99,11 +99,15 @@ class Channel:
 
     def send(self, kind: int, body: bytes) -> None:
         if len(body) <= _INLINE_BYTES:
-            self._send([_HEADER.pack(kind, 0, 0, 0, len(body)), body])
-            return
-        segment, offset = self.arena.allocate(len(body))
-        segment.view[offset : offset + len(body)] = body
-        self._send([_HEADER.pack(kind, _OUT_OF_LINE, segment.id, offset, len(body))])
+            packet = _HEADER.pack(kind, 0, 0, 0, len(body)) + body
+        else:
+            segment, offset = self.arena.allocate(len(body))
+            segment.view[offset : offset + len(body)] = body
+            packet = _HEADER.pack(kind, _OUT_OF_LINE, segment.id, offset, len(body))
+        try:
+            self._socket.send(packet)
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(1)
 
     def send_json(self, kind: int, value: Any) -> None:
         self.send(kind, json.dumps(value).encode())
@@ -131,12 +135,6 @@ class Channel:
             pass
         if parts:
             self.send(RELEASE, b"".join(parts))
-
-    def _send(self, parts: List[bytes], ancillary: Any = ()) -> None:
-        try:
-            self._socket.sendmsg(parts, ancillary)
-        except (BrokenPipeError, ConnectionResetError):
-            os._exit(1)
 
     # ---- receiving
 
@@ -262,7 +260,10 @@ class Channel:
     def _announce(self, segment: Segment, descriptor: int) -> None:
         body = _SEGMENT.pack(segment.id, segment.size)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", descriptor))]
-        self._send([_HEADER.pack(SEGMENT, 0, 0, 0, len(body)), body], rights)
+        try:
+            self._socket.sendmsg([_HEADER.pack(SEGMENT, 0, 0, 0, len(body)), body], rights)
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(1)
 
     def _withdraw(self, identifier: int) -> None:
         self.send(DROP_SEGMENT, _IDENTIFIER.pack(identifier))
