@@ -85,6 +85,7 @@ class Channel:
         self._received = memoryview(self._buffer)
         self._released: Deque[Tuple[int, int]] = deque()
         self._released_bytes = 0
+        self._abandoned = False
         self.arena = BlockArena(self._announce, self._withdraw)
         self._segments: Dict[int, Segment] = {}
         self._descriptors: List[int] = []
@@ -108,6 +109,9 @@ class Channel:
             self._socket.send(packet)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(1)
+        except OSError:
+            if not self._abandoned:
+                raise
 
     def send_json(self, kind: int, value: Any) -> None:
         self.send(kind, json.dumps(value).encode())
@@ -215,7 +219,10 @@ class Channel:
         return self._socket.fileno()
 
     def abandon(self) -> None:
-        """In a forked child: closes the child's copy of the descriptor."""
+        """In a forked child: closes the child's copy of the descriptor. What the child's objects
+        still send, as they go, is nobody's.
+        """
+        self._abandoned = True
         self._socket.close()
 
     # ---- idleness
