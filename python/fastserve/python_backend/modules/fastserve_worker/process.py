@@ -34,7 +34,7 @@ from .channel import (
 from .errors import describe
 from .execution import Executor
 from .log import Logger
-from .worker_state import WorkerState
+from .worker_state import IDLE_S, WorkerState
 
 _PR_SET_PDEATHSIG = 1
 _HANDLES = struct.Struct("<Q")
@@ -191,7 +191,12 @@ class Worker:
             else:
                 loop.call_soon_threadsafe(function, argument)
 
+        def give_back() -> None:
+            self._state.idle()
+            loop.call_later(IDLE_S, give_back)
+
         self._state.redirect = redirect
+        give_back()
         loop.add_reader(self._channel.fileno(), self._channel.drain)
         loop.run_forever()
         loop.remove_reader(self._channel.fileno())
