@@ -1,5 +1,6 @@
-// BYTES tensors for Python workers: a list of bytes <-> `u32 length, bytes` repeated, at an address. Plain C on the stable
-// interface of CPython 3.8, so that one file serves every interpreter a model may bring; it is no part of fastserve._core.
+// BYTES tensors for Python workers: a list of bytes <-> `u32 length, bytes` repeated, at an
+// address. Plain C on the stable interface of CPython 3.8, so that one file serves every
+// interpreter a model may bring; it is no part of fastserve._core.
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x03080000
 #include <Python.h>
@@ -37,7 +38,8 @@ static PyObject* Measure(PyObject* module, PyObject* list) {
   return PyLong_FromSsize_t(total);
 }
 
-// write(list of bytes, address, size): ValueError when the strings do not take exactly `size` bytes.
+// write(list of bytes, address, size): ValueError when the strings do not take exactly `size`
+// bytes.
 static PyObject* Write(PyObject* module, PyObject* arguments) {
   (void)module;
   PyObject* list = NULL;
@@ -56,7 +58,8 @@ static PyObject* Write(PyObject* module, PyObject* arguments) {
     Py_ssize_t length = 0;
     PyObject* item = PyList_GetItem(list, i);
     if (item == NULL || PyBytes_AsStringAndSize(item, &data, &length) != 0) return NULL;
-    if ((uint64_t)length > UINT32_MAX) return PyErr_Format(PyExc_ValueError, "string %zd has %zd bytes", i, length);
+    if ((uint64_t)length > UINT32_MAX)
+      return PyErr_Format(PyExc_ValueError, "string %zd has %zd bytes", i, length);
     if (left < kLengthBytes || length > left - kLengthBytes) {
       return PyErr_Format(PyExc_ValueError, "the strings take more than %zd bytes", size);
     }
@@ -65,47 +68,58 @@ static PyObject* Write(PyObject* module, PyObject* arguments) {
     at += kLengthBytes + length;
     left -= kLengthBytes + length;
   }
-  if (left != 0) return PyErr_Format(PyExc_ValueError, "the strings take %zd bytes, expected %zd", size - left, size);
+  if (left != 0)
+    return PyErr_Format(PyExc_ValueError, "the strings take %zd bytes, expected %zd", size - left,
+                        size);
   Py_RETURN_NONE;
 }
 
-// One string at `at`, of which `left` bytes may be read. Sets `taken`. The length is read once: the memory is shared.
-static PyObject* ReadString(const unsigned char* at, Py_ssize_t left, Py_ssize_t index, Py_ssize_t* taken) {
-  if (left < kLengthBytes) return PyErr_Format(PyExc_ValueError, "string %zd has %zd bytes of its length", index, left);
+// One string at `at`, of which `left` bytes may be read. Sets `taken`. The length is read once: the
+// memory is shared.
+static PyObject* ReadString(const unsigned char* at, Py_ssize_t left, Py_ssize_t index,
+                            Py_ssize_t* taken) {
+  if (left < kLengthBytes)
+    return PyErr_Format(PyExc_ValueError, "string %zd has %zd bytes of its length", index, left);
   const Py_ssize_t length = (Py_ssize_t)LoadLittleEndian(at);
   if (length > left - kLengthBytes) {
-    return PyErr_Format(PyExc_ValueError, "string %zd has length %zd, but %zd bytes follow", index, length,
-                        left - kLengthBytes);
+    return PyErr_Format(PyExc_ValueError, "string %zd has length %zd, but %zd bytes follow", index,
+                        length, left - kLengthBytes);
   }
   *taken = kLengthBytes + length;
   return PyBytes_FromStringAndSize((const char*)at + kLengthBytes, length);
 }
 
-// read(address, size) -> list of bytes; ValueError when the lengths do not add up to `size`.
-static PyObject* Read(PyObject* module, PyObject* arguments) {
+// fill(objects, count, address, size): puts `count` strings into the array of object references at
+// `objects`, which owns them. ValueError when the lengths do not add up to `size` or to `count`
+// strings; the array then has what came before.
+static PyObject* Fill(PyObject* module, PyObject* arguments) {
   (void)module;
+  unsigned long long objects = 0;
+  Py_ssize_t count = 0;
   unsigned long long address = 0;
-  Py_ssize_t size = 0;
-  if (!PyArg_ParseTuple(arguments, "Kn", &address, &size)) return NULL;
+  Py_ssize_t left = 0;
+  if (!PyArg_ParseTuple(arguments, "KnKn", &objects, &count, &address, &left)) return NULL;
+  PyObject** slots = (PyObject**)(uintptr_t)objects;
   const unsigned char* at = (const unsigned char*)(uintptr_t)address;
-  PyObject* list = PyList_New(0);
-  if (list == NULL) return NULL;
-  for (Py_ssize_t left = size, index = 0, taken = 0; left > 0; left -= taken, at += taken, ++index) {
+  for (Py_ssize_t index = 0; index < count; ++index) {
+    Py_ssize_t taken = 0;
     PyObject* item = ReadString(at, left, index, &taken);
-    const int failed = item == NULL || PyList_Append(list, item) != 0;
-    Py_XDECREF(item);
-    if (failed) {
-      Py_DECREF(list);
-      return NULL;
-    }
+    if (item == NULL) return NULL;
+    PyObject* previous = slots[index];
+    slots[index] = item;
+    Py_XDECREF(previous);
+    at += taken;
+    left -= taken;
   }
-  return list;
+  if (left != 0)
+    return PyErr_Format(PyExc_ValueError, "%zd bytes follow the last of %zd strings", left, count);
+  Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
     {"measure", Measure, METH_O, "measure(list) -> serialised size, or -1"},
     {"write", Write, METH_VARARGS, "write(list, address, size)"},
-    {"read", Read, METH_VARARGS, "read(address, size) -> list"},
+    {"fill", Fill, METH_VARARGS, "fill(objects, count, address, size)"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -134,8 +134,15 @@ def test_strings_are_sent_as_utf8_whatever_they_are_made_of(run_execute):
 def test_string_lengths_that_do_not_add_up_fail_the_request(run_model, pure_python, monkeypatch):
     monkeypatch.setenv("FASTSERVE_WORKER_PURE_PYTHON", "1" if pure_python else "")
     peer = run_model(IDENTITY)
-    for data, text in ((b"\xff\xff\xff\xff", "length 4294967295"), (b"\0\0", "2 bytes of its")):
-        (answer,) = peer.execute(Request({"IN": (13, (1,), data)}))
+    for count, data, text in (
+        (1, b"\xff\xff\xff\xff", "string 0 has length 4294967295, but 0 bytes follow"),
+        (2, b"\1\0\0\0a" + bytes(3), "string 1 has 3 bytes of its length"),
+        (1, b"\0\0", "1 strings do not fit into 2 bytes"),
+        (1, b"", "1 strings do not fit into 0 bytes"),
+        (1 << 60, b"\0\0\0\0", "do not fit into 4 bytes"),
+        (1, bytes(8), "4 bytes follow the last of 1 strings"),
+    ):
+        (answer,) = peer.execute(Request({"IN": (13, (count,), data)}))
         assert text in answer.message
 
 

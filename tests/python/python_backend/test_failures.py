@@ -3,6 +3,7 @@
 import os
 import signal
 
+import numpy as np
 import pytest
 
 from tests.python.python_backend.conftest import write_python_model
@@ -197,6 +198,7 @@ def test_a_forked_child_neither_speaks_on_the_channel_nor_keeps_it(run_execute):
         import os
         child = os.fork()
         if child == 0:
+            requests.clear()  # releases the block, in the child
             pb_utils.Logger.log_info("from the child")
             try:
                 pb_utils.is_model_ready("x")
@@ -206,8 +208,9 @@ def test_a_forked_child_neither_speaks_on_the_channel_nor_keeps_it(run_execute):
         status = os.waitpid(child, 0)[1] >> 8
         return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([status]))])]
     """)
-    (answer,) = peer.execute(Request())
+    (answer,) = peer.execute(Request({"IN": np.zeros(2 << 20, np.uint8)}))
     assert answer["OUT"].tolist() == [5]
     assert peer.log == []
+    assert not peer.released
     assert peer.finalize() == 0
-    assert "from the child" in peer.stderr()
+    assert peer.stderr() == "from the child\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import math
 import os
 import struct
 from typing import Any, List
@@ -51,22 +52,24 @@ class _InPython:
         ctypes.memmove(address, data, size)
 
     @staticmethod
-    def read(address: int, size: int) -> List[bytes]:
+    def fill(array: Any, count: int, address: int, size: int) -> None:
         data = ctypes.string_at(address, size)
         strings: List[bytes] = []
         position = 0
-        while position < size:
+        for index in range(count):
             if size - position < 4:
-                raise ValueError(f"string {len(strings)} has {size - position} bytes of its length")
+                raise ValueError(f"string {index} has {size - position} bytes of its length")
             (length,) = _LENGTH.unpack_from(data, position)
             position += 4
             if length > size - position:
                 raise ValueError(
-                    f"string {len(strings)} has length {length}, but {size - position} bytes follow"
+                    f"string {index} has length {length}, but {size - position} bytes follow"
                 )
             strings.append(data[position : position + length])
             position += length
-        return strings
+        if position != size:
+            raise ValueError(f"{size - position} bytes follow the last of {count} strings")
+        array[:] = strings
 
 
 native: Any = None if os.environ.get("FASTSERVE_WORKER_PURE_PYTHON") else _load()
@@ -101,16 +104,26 @@ def write(strings: List[bytes], address: int, size: int) -> None:
     _code.write(strings, address, size)
 
 
-def read(address: int, size: int) -> List[bytes]:
-    """ValueError when the lengths do not add up."""
-    strings: List[bytes] = _code.read(address, size)
-    return strings
-
-
-def object_array(strings: List[bytes], shape: Any) -> Any:
-    array = np.empty(len(strings), np.object_)
-    array[:] = strings
+def read(address: int, size: int, shape: Any) -> Any:
+    """An array of bytes objects. ValueError when the lengths do not add up."""
+    count = math.prod(shape)
+    if 4 * count > size:
+        raise ValueError(f"{count} strings do not fit into {size} bytes")
+    array = np.empty(count, np.object_)
+    if native is None:
+        _InPython.fill(array, count, address, size)
+    else:
+        native.fill(array.__array_interface__["data"][0], count, address, size)
     return array.reshape(shape)
+
+
+def _count(data: bytes) -> int:
+    """How many strings there are; a wrong length ends the count."""
+    count = position = 0
+    while position < len(data) - 3:
+        position += 4 + int(_LENGTH.unpack_from(data, position)[0])
+        count += 1
+    return count
 
 
 def serialize_byte_tensor(input_tensor: Any) -> bytes:
@@ -132,5 +145,5 @@ def deserialize_bytes_tensor(encoded_tensor: Any) -> Any:
     data = np.frombuffer(encoded_tensor, np.uint8)
     if not data.size:
         return np.empty(0, np.object_)
-    strings = read(data.__array_interface__["data"][0], data.nbytes)
-    return object_array(strings, (len(strings),))
+    count = _count(data.tobytes())
+    return read(data.__array_interface__["data"][0], data.nbytes, (count,))

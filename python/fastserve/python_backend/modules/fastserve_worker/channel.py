@@ -85,6 +85,7 @@ class Channel:
         self._received = memoryview(self._buffer)
         self._released: Deque[Tuple[int, int]] = deque()
         self._released_bytes = 0
+        self._abandoned = False
         self.arena = BlockArena(self._announce, self._withdraw)
         self._segments: Dict[int, Segment] = {}
         self._descriptors: List[int] = []
@@ -99,11 +100,18 @@ class Channel:
 
     def send(self, kind: int, body: bytes) -> None:
         if len(body) <= _INLINE_BYTES:
-            self._send([_HEADER.pack(kind, 0, 0, 0, len(body)), body])
-            return
-        segment, offset = self.arena.allocate(len(body))
-        segment.view[offset : offset + len(body)] = body
-        self._send([_HEADER.pack(kind, _OUT_OF_LINE, segment.id, offset, len(body))])
+            packet = _HEADER.pack(kind, 0, 0, 0, len(body)) + body
+        else:
+            segment, offset = self.arena.allocate(len(body))
+            segment.view[offset : offset + len(body)] = body
+            packet = _HEADER.pack(kind, _OUT_OF_LINE, segment.id, offset, len(body))
+        try:
+            self._socket.send(packet)
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(1)
+        except OSError:
+            if not self._abandoned:
+                raise
 
     def send_json(self, kind: int, value: Any) -> None:
         self.send(kind, json.dumps(value).encode())
@@ -131,12 +139,6 @@ class Channel:
             pass
         if parts:
             self.send(RELEASE, b"".join(parts))
-
-    def _send(self, parts: List[bytes], ancillary: Any = ()) -> None:
-        try:
-            self._socket.sendmsg(parts, ancillary)
-        except (BrokenPipeError, ConnectionResetError):
-            os._exit(1)
 
     # ---- receiving
 
@@ -217,7 +219,10 @@ class Channel:
         return self._socket.fileno()
 
     def abandon(self) -> None:
-        """In a forked child: closes the child's copy of the descriptor."""
+        """In a forked child: closes the child's copy of the descriptor. What the child's objects
+        still send, as they go, is nobody's.
+        """
+        self._abandoned = True
         self._socket.close()
 
     # ---- idleness
@@ -262,7 +267,10 @@ class Channel:
     def _announce(self, segment: Segment, descriptor: int) -> None:
         body = _SEGMENT.pack(segment.id, segment.size)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", descriptor))]
-        self._send([_HEADER.pack(SEGMENT, 0, 0, 0, len(body)), body], rights)
+        try:
+            self._socket.sendmsg([_HEADER.pack(SEGMENT, 0, 0, 0, len(body)), body], rights)
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(1)
 
     def _withdraw(self, identifier: int) -> None:
         self.send(DROP_SEGMENT, _IDENTIFIER.pack(identifier))

@@ -70,9 +70,12 @@ class Segment:
 class LentBlock:
     """A block of the server's. numpy arrays over it keep it (it is their base); when the last of
     them is gone it says so to `released`, on whatever thread that happens.
+
+    `views` remembers where the arrays of tensors start: id -> (weak reference, offset). It spares
+    an input that is returned as it is the question for its address, which numpy answers slowly.
     """
 
-    __slots__ = ("__array_interface__", "_released", "length", "offset", "segment")
+    __slots__ = ("__array_interface__", "_released", "length", "offset", "segment", "views")
 
     def __init__(
         self, segment: Segment, offset: int, length: int, released: Callable[[int, int, int], None]
@@ -83,6 +86,7 @@ class LentBlock:
         self.offset = offset
         self.length = length
         self._released = released
+        self.views: Dict[int, Tuple[Any, int]] = {}
         self.__array_interface__ = {
             "data": (segment.address + offset, False),
             "shape": (length,),
@@ -123,8 +127,9 @@ class BlockArena:
         """
         order = max(SMALLEST, (length - 1).bit_length())
         with self._lock:
-            free = self._free.setdefault(order, [])
+            free = self._free.get(order)
             if not free:
+                free = self._free.setdefault(order, [])
                 self._add_segment(order, free)
             segment, offset = block = free.pop()
             self.free_bytes -= 1 << order

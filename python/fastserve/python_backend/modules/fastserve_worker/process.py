@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -33,7 +34,7 @@ from .channel import (
 from .errors import describe
 from .execution import Executor
 from .log import Logger
-from .worker_state import WorkerState
+from .worker_state import IDLE_S, WorkerState
 
 _PR_SET_PDEATHSIG = 1
 _HANDLES = struct.Struct("<Q")
@@ -175,6 +176,7 @@ class Worker:
         self._executor = Executor(self._state, model, str(settings["instance_name"]), decoupled)
         self._has_is_ready = hasattr(model, "is_ready")
         self._model = model
+        gc.freeze()  # what lives from now on to the end is not looked through again and again
 
     # ---- an event loop on the main thread, for `async def execute`
 
@@ -189,7 +191,12 @@ class Worker:
             else:
                 loop.call_soon_threadsafe(function, argument)
 
+        def give_back() -> None:
+            self._state.idle()
+            loop.call_later(IDLE_S, give_back)
+
         self._state.redirect = redirect
+        give_back()
         loop.add_reader(self._channel.fileno(), self._channel.drain)
         loop.run_forever()
         loop.remove_reader(self._channel.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, List, Tuple
+from weakref import ref
 
 import numpy as np
 
@@ -97,17 +98,18 @@ class Tensor:
                 array = self._read_strings(base, offset)
             elif self._size:
                 array = np.ndarray(self._shape, ELEMENTS[self._type], base, offset)
+                base.base.views[id(array)] = (ref(array), offset)
             else:
                 array = np.empty(self._shape, ELEMENTS[self._type])
             self._array = array
         return array
 
     def _read_strings(self, base: Any, offset: int) -> Any:
-        if not self._size:
-            return np.empty(self._shape, np.object_)
-        block = base.base
-        strings = byte_tensors.read(block.segment.address + block.offset + offset, self._size)
-        return byte_tensors.object_array(strings, self._shape)
+        address = 0
+        if self._size:
+            block = base.base
+            address = block.segment.address + block.offset + offset
+        return byte_tensors.read(address, self._size, self._shape)
 
     def _location(self) -> Tuple[int, int] | None:
         """Where the elements lie in the server's memory (segment, offset), if they do."""
@@ -119,12 +121,18 @@ class Tensor:
             return block.segment.id, block.offset + offset
         if self._strings is not None:
             return None
-        owner = self._array.base
+        array = self._array
+        owner = array.base
         while type(owner) is np.ndarray:
             owner = owner.base
-        if type(owner) is not LentBlock or not self._array.flags.c_contiguous or not self._size:
+        if type(owner) is not LentBlock:
             return None
-        address = self._array.__array_interface__["data"][0]
+        known = owner.views.get(id(array))
+        if known is not None and known[0]() is array:
+            return owner.segment.id, owner.offset + known[1]
+        if not array.flags.c_contiguous:
+            return None
+        address = array.__array_interface__["data"][0]
         return owner.segment.id, address - owner.segment.address
 
     def _write(self, segment: Any, offset: int) -> None:

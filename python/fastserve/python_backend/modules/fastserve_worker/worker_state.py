@@ -10,7 +10,7 @@ from .channel import Channel, Waiter
 from .relief import Relief
 
 INFO = 2
-_IDLE_S = 5
+IDLE_S = 5
 
 Work = Tuple[Callable[[Any], None], Any]
 
@@ -60,7 +60,7 @@ class WorkerState:
         self.relief.execution_starts()
         if not self._armed:
             self._armed = True
-            self.channel.arm_idle(_IDLE_S)
+            self.channel.arm_idle(IDLE_S)
 
     def execution_ends(self) -> None:
         self.executing = False
@@ -70,7 +70,7 @@ class WorkerState:
     def idle(self) -> None:
         """Nothing came for a while: gives memory back."""
         self.channel.flush_releases()
-        if not self.arena.trim() and not self.executing:
+        if not self.arena.trim() and not self.executing and self._armed:
             self._armed = False
             self.channel.arm_idle(0)
 
