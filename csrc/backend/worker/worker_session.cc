@@ -61,6 +61,7 @@ bool WorkerSession::Execute(Execution* execution, ExecutionObserver* observer) {
   const RunningExecution running =
       table_.Add(execution, observer, clock_.NowNs(), spec_.decoupled);
   SendLocked(*batch, block.get(), running);
+  if (options_.watches_executions && table_.running() == 1) options_.wakeup->Notify();
   return true;
 }
 

@@ -42,6 +42,8 @@ class WorkerSession final : public CancelHook,
     std::shared_ptr<InferenceHost> host;  // may be null
     std::shared_ptr<const Wakeup> wakeup;
     const Clock* clock = nullptr;
+    // The thread that polls has to know when something begins to run: executions have a limit.
+    bool watches_executions = false;
   };
   WorkerSession(Options options, UniqueFd socket);
 
