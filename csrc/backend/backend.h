@@ -85,8 +85,8 @@ class BackendModel {
   virtual Result<std::unique_ptr<BackendInstance>> CreateInstance(const std::string& name) = 0;
   // Not OK, with the reason, while no instance can execute. Does not block.
   virtual Status Ready() const { return Status::Ok(); }
-  // Asks the model itself as well, where it can be asked, for at most five seconds. `done` is called
-  // once, on any thread, maybe inside the call.
+  // Asks the model itself as well, where it can be asked, for at most five seconds. `done` is
+  // called once, on any thread, maybe inside the call.
   virtual void CheckReady(std::function<void(Status)> done) { done(Ready()); }
   // Null for a model without worker processes.
   virtual std::optional<WorkerCounts> worker_counts() const { return std::nullopt; }

@@ -1,5 +1,5 @@
-// What a running model may ask of the server that runs it: inference by other models (business logic
-// scripting), and control of the repository. Implemented by the engine.
+// What a running model may ask of the server that runs it: inference by other models (business
+// logic scripting), and control of the repository. Implemented by the engine.
 #pragma once
 
 #include <functional>

@@ -181,7 +181,8 @@ Status Engine::CheckModelReady(std::string_view name, std::int64_t version) cons
   FASTSERVE_ASSIGN_OR_RETURN(const LoadedModelPtr model, impl_->registry.Find(name, version));
   if (model_state(name, version) != ModelState::kReady) {
     const Status ready = model->Ready();
-    return ready.ok() ? Status::Unavailable("model '" + std::string(name) + "' is not ready") : ready;
+    return ready.ok() ? Status::Unavailable("model '" + std::string(name) + "' is not ready")
+                      : ready;
   }
   const auto answer = std::make_shared<std::promise<Status>>();
   model->CheckReady([answer](Status status) { answer->set_value(std::move(status)); });

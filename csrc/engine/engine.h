@@ -81,8 +81,8 @@ class Engine {
   bool Drain(const LoadedModelPtr& model, std::int64_t timeout_ns);
   // version -1: the newest published. An ensemble is ready when all of its members are.
   ModelState model_state(std::string_view name, std::int64_t version) const;
-  // OK when the model is ready and says so itself where it can (is_ready of a Python model). Blocks,
-  // for at most five seconds. Errors: NotFound; Unavailable with the reason.
+  // OK when the model is ready and says so itself where it can (is_ready of a Python model).
+  // Blocks, for at most five seconds. Errors: NotFound; Unavailable with the reason.
   Status CheckModelReady(std::string_view name, std::int64_t version) const;
   // The resolved specification. Errors: NotFound with Triton's texts ("Request for unknown model:
   // ...").

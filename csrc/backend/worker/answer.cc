@@ -37,8 +37,8 @@ Result<Answer> ReadError(PacketReader* reader) {
   const std::string_view message = reader->Text();
   if (!reader->ok()) return Broken("a response that ends within its error");
   if (code > kLastCode) return Broken("a response with error code " + std::to_string(code));
-  answer.status = Status(CodeOf(code), IsValidUtf8(message) ? std::string(message)
-                                                            : "the error's text is not UTF-8");
+  answer.status = Status(
+      CodeOf(code), IsValidUtf8(message) ? std::string(message) : "the error's text is not UTF-8");
   return answer;
 }
 

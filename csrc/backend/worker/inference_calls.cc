@@ -144,7 +144,7 @@ Status InferenceCalls::ReadInputs(PacketReader* reader, const BlockRange& range,
 }
 
 void InferenceCalls::Respond(std::uint64_t call, bool decoupled, const InferResponse& response,
-                            bool final) {
+                             bool final) {
   {
     const MutexLock lock(mutex_);
     if (final) calls_.erase(call);
@@ -154,8 +154,7 @@ void InferenceCalls::Respond(std::uint64_t call, bool decoupled, const InferResp
   PacketWriter writer(&body);
   writer.U64(call);
   writer.U8(final ? 1 : 0);
-  const bool nothing =
-      decoupled && final && response.status.ok() && response.outputs.empty();
+  const bool nothing = decoupled && final && response.status.ok() && response.outputs.empty();
   if (nothing) {
     writer.Range({});
     writer.U8(static_cast<std::uint8_t>(Answer::Kind::kNothing));
@@ -205,10 +204,9 @@ Status InferenceCalls::Control(std::string_view body) {
     Return(call, R"({"error":[5,"this server does not let models control it"],"value":null})");
     return Status::Ok();
   }
-  host_->Control(std::string(reader.rest()),
-                 [calls = shared_from_this(), call](const std::string& json) {
-                   calls->Return(call, json);
-                 });
+  host_->Control(
+      std::string(reader.rest()),
+      [calls = shared_from_this(), call](const std::string& json) { calls->Return(call, json); });
   return Status::Ok();
 }
 

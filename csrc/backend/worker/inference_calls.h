@@ -17,8 +17,8 @@
 namespace fastserve {
 
 // Kept alive by its calls. Thread safe; nothing blocks. Invariants: 1. each call is answered, the
-// last time with `final`; 2. a call's inputs are views on the worker's block, which goes back when the
-// request is done. Errors are InvalidArgument: the worker broke a rule.
+// last time with `final`; 2. a call's inputs are views on the worker's block, which goes back when
+// the request is done. Errors are InvalidArgument: the worker broke a rule.
 class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls> {
  public:
   // The request that a worker knows by a handle; null when it has ended.

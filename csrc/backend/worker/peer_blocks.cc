@@ -93,8 +93,7 @@ Result<BufferPtr> PeerBlocks::Take(const BlockRange& range) {
   if (!handed_.emplace(range.segment, range.offset).second)
     return Broken("a block that the server still has, handed over again: " + Describe(range));
   ++found->second.handed;
-  return BufferPtr(
-      std::make_shared<PeerBlock>(shared_from_this(), found->second.memory, range));
+  return BufferPtr(std::make_shared<PeerBlock>(shared_from_this(), found->second.memory, range));
 }
 
 void PeerBlocks::Release(const Place& place, std::size_t size) {

@@ -25,9 +25,9 @@ Result<Tensor> OldRow(const ModelSpec& spec, const Execution& execution, const S
   if (state.type == DataType::kBytes) {
     FASTSERVE_ASSIGN_OR_RETURN(
         const std::vector<std::size_t> begins,
-        BytesRowOffsets(old.name, {old.data.data, old.data.size}, execution.batch_size,
-                        ElementCount(std::span<const std::int64_t>(old.shape).subspan(1))
-                            .value_or(0)));
+        BytesRowOffsets(
+            old.name, {old.data.data, old.data.size}, execution.batch_size,
+            ElementCount(std::span<const std::int64_t>(old.shape).subspan(1)).value_or(0)));
     old.data = old.data.Slice(begins[row], begins[row + 1] - begins[row]);
   } else {
     const std::size_t row_bytes = old.data.size / static_cast<std::size_t>(execution.batch_size);
@@ -82,8 +82,7 @@ Status CollectStates(const ModelSpec& spec, Execution* execution, std::vector<An
         continue;
       }
       const bool has_answer = (*answers)[i].kind == Answer::Kind::kTensors &&
-                              (*answers)[i].status.ok() &&
-                              execution->requests[i]->sink != nullptr;
+                              (*answers)[i].status.ok() && execution->requests[i]->sink != nullptr;
       if (has_answer) {
         return Status::Internal("model '" + spec.name + "' did not return the state '" +
                                 state.output_name + "'");

@@ -150,7 +150,8 @@ Result<std::string> SupervisedWorker::AutoComplete(const WorkerPlan& plan) {
   std::string config = life->session()->greeting()->config;
   life->Finalize(plan.times.stop_grace_ns);
   if (config.empty())
-    return Status::Internal("model '" + plan.spec->name + "': the worker answered no configuration");
+    return Status::Internal("model '" + plan.spec->name +
+                            "': the worker answered no configuration");
   return config;
 }
 
@@ -271,8 +272,7 @@ void SupervisedWorker::FailHeld(const Status& reason) {
     const MutexLock lock(mutex_);
     held.swap(held_);
   }
-  for (const Held& each : held)
-    FailExecution(*plan_.spec, each.execution, each.observer, reason);
+  for (const Held& each : held) FailExecution(*plan_.spec, each.execution, each.observer, reason);
 }
 
 }  // namespace fastserve

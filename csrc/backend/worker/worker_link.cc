@@ -86,10 +86,9 @@ Result<BufferView> WorkerLink::Resolve(const BlockRange& range, const BlockRange
   }
   if (const ArenaBlockPtr lent = lent_.Find(range.segment, range.offset, range.length))
     return BufferView(lent, lent->data() + (range.offset - lent->offset()), range.length);
-  return Status::InvalidArgument("bytes outside of the blocks of the message: segment " +
-                                 std::to_string(range.segment) + ", offset " +
-                                 std::to_string(range.offset) + ", length " +
-                                 std::to_string(range.length));
+  return Status::InvalidArgument(
+      "bytes outside of the blocks of the message: segment " + std::to_string(range.segment) +
+      ", offset " + std::to_string(range.offset) + ", length " + std::to_string(range.length));
 }
 
 Result<ReceiveOutcome> WorkerLink::Receive(WorkerPacket* packet) {
@@ -133,8 +132,8 @@ Status WorkerLink::FetchBody(const PacketHeader& header) {
     return Status::InvalidArgument("a body of " + std::to_string(header.length) +
                                    " bytes, the limit is " + std::to_string(kLargestBody));
   }
-  FASTSERVE_ASSIGN_OR_RETURN(
-      const BufferPtr block, peer_->Take({header.segment, header.offset, header.length}));
+  FASTSERVE_ASSIGN_OR_RETURN(const BufferPtr block,
+                             peer_->Take({header.segment, header.offset, header.length}));
   fetched_.clear();
   if (block != nullptr)
     fetched_.assign(reinterpret_cast<const char*>(block->data()), block->size());

@@ -21,7 +21,7 @@ namespace fastserve {
 
 namespace {
 
-constexpr int kChannelFd = 3;    // in the worker
+constexpr int kChannelFd = 3;     // in the worker
 constexpr int kFirstFreeFd = 10;  // above those that the worker's are copied to
 
 std::string DescribeExit(int status) {
@@ -52,7 +52,8 @@ class ChildProcess final : public WorkerProcess {
     if (buried_) return *buried_;
     // It keeps its number until it has been waited for: what it has started dies with it.
     siginfo_t info{};
-    while (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
+    while (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT) != 0 &&
+           errno == EINTR) {
     }
     kill(-pid_, SIGKILL);
     int status = 0;
@@ -144,8 +145,8 @@ class SpawnPlan {
     posix_spawnattr_setsigdefault(&attributes_, &all);
     // A terminal's interrupt is for the server, which ends its workers in order.
     posix_spawnattr_setpgroup(&attributes_, 0);
-    posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                               POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setflags(
+        &attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   }
   ~SpawnPlan() {
     posix_spawn_file_actions_destroy(&actions_);

@@ -58,8 +58,7 @@ bool WorkerSession::Execute(Execution* execution, ExecutionObserver* observer) {
     return true;
   }
   requests_taken_.fetch_add(execution->requests.size(), std::memory_order_relaxed);
-  const RunningExecution running =
-      table_.Add(execution, observer, clock_.NowNs(), spec_.decoupled);
+  const RunningExecution running = table_.Add(execution, observer, clock_.NowNs(), spec_.decoupled);
   SendLocked(*batch, block.get(), running);
   if (options_.watches_executions && table_.running() == 1) options_.wakeup->Notify();
   return true;
@@ -251,8 +250,7 @@ void WorkerSession::Finish(const RunningExecution& running, std::vector<Answer> 
       answer.status = Status::Internal("model '" + spec_.name + "' gave request '" +
                                        execution.requests[i]->id + "' no response");
     }
-    execution.responses.push_back(
-        ToResponse(spec_, *execution.requests[i], std::move(answer)));
+    execution.responses.push_back(ToResponse(spec_, *execution.requests[i], std::move(answer)));
   }
   running.observer->OnExecuted(&execution, std::move(status));
 }
@@ -399,7 +397,8 @@ void WorkerSession::Settle() {
       at = ready_checks_.erase(at);
     }
   }
-  for (const Refused& each : refused) FailExecution(spec_, each.execution, each.observer, each.status);
+  for (const Refused& each : refused)
+    FailExecution(spec_, each.execution, each.observer, each.status);
   for (const ReadyCheck& check : late) {
     check.done(Status::Unavailable("is_ready of model '" + spec_.name +
                                    "' did not answer within 5 seconds"));

@@ -1,12 +1,10 @@
 #include "backend/worker/channel.h"
 
 #include <fcntl.h>
-
 #include <gtest/gtest.h>
 
 #include <array>
 #include <string>
-
 
 namespace fastserve {
 namespace {

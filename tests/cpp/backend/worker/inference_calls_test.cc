@@ -75,22 +75,22 @@ TEST(InferenceCalls, ACallIsARequestWithItsCallerAndTheAnswerComesBack) {
   const auto host = std::make_shared<EchoingHost>();
   std::string answer;
   std::string returned;
-  const ScriptedModel loaded = LoadScripted(
-      {[&](PeerEnd& peer) {
-        peer.Greet();
-        PutFloats(peer.AddSegment(kSegment, 4096, 4096));
-        const SeenExecution seen = peer.ExpectExecution();
-        peer.Send(PacketKind::kBlsRequest,
-                  BlsRequest(9, seen.requests.at(0).handle, 64, R"({"k":"v"})"));
-        answer = peer.Expect(PacketKind::kBlsResponse).body;
-        std::string call;
-        PacketWriter(&call).U64(3);
-        peer.Send(PacketKind::kCall, call + R"({"call":"is_model_ready"})");
-        returned = peer.Expect(PacketKind::kReturn).body;
-        peer.Echo(seen);
-        EchoForEver(peer);
-      }},
-      MakeSpec("python", 8), host);
+  const ScriptedModel loaded =
+      LoadScripted({[&](PeerEnd& peer) {
+                     peer.Greet();
+                     PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+                     const SeenExecution seen = peer.ExpectExecution();
+                     peer.Send(PacketKind::kBlsRequest,
+                               BlsRequest(9, seen.requests.at(0).handle, 64, R"({"k":"v"})"));
+                     answer = peer.Expect(PacketKind::kBlsResponse).body;
+                     std::string call;
+                     PacketWriter(&call).U64(3);
+                     peer.Send(PacketKind::kCall, call + R"({"call":"is_model_ready"})");
+                     returned = peer.Expect(PacketKind::kReturn).body;
+                     peer.Echo(seen);
+                     EchoForEver(peer);
+                   }},
+                   MakeSpec("python", 8), host);
   const RequestPtr caller = MakeRequest("r", std::make_shared<RecordingSink>());
   AwaitedExecution awaited({caller});
   loaded.instance->Execute(&awaited.execution, &awaited);
@@ -159,16 +159,15 @@ TEST(InferenceCalls, CancellingTheCallerCancelsWhatItCalled) {
 }
 
 TEST(InferenceCalls, AnInputOutsideOfTheCallsBlockKillsTheWorker) {
-  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
-                                              peer.Greet();
-                                              PutFloats(peer.AddSegment(kSegment, 4096, 4096));
-                                              (void)peer.ExpectExecution();
-                                              peer.Send(PacketKind::kBlsRequest,
-                                                        BlsRequest(1, 0, ~std::uint64_t{0} - 4));
-                                              peer.Expect(PacketKind::kFinalize);
-                                            }},
-                                            MakeSpec("python", 8),
-                                            std::make_shared<EchoingHost>());
+  const ScriptedModel loaded =
+      LoadScripted({[](PeerEnd& peer) {
+                     peer.Greet();
+                     PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+                     (void)peer.ExpectExecution();
+                     peer.Send(PacketKind::kBlsRequest, BlsRequest(1, 0, ~std::uint64_t{0} - 4));
+                     peer.Expect(PacketKind::kFinalize);
+                   }},
+                   MakeSpec("python", 8), std::make_shared<EchoingHost>());
   InferResponse response;
   EXPECT_THAT(loaded.Run(1, &response).message(), HasSubstr("outside of its block"));
 }
@@ -176,16 +175,15 @@ TEST(InferenceCalls, AnInputOutsideOfTheCallsBlockKillsTheWorker) {
 TEST(InferenceCalls, ABlockHandedOverTwiceKillsTheWorker) {
   const auto host = std::make_shared<EchoingHost>();
   host->holds = true;
-  const ScriptedModel loaded = LoadScripted(
-      {[](PeerEnd& peer) {
-        peer.Greet();
-        PutFloats(peer.AddSegment(kSegment, 4096, 4096));
-        (void)peer.ExpectExecution();
-        peer.Send(PacketKind::kBlsRequest, BlsRequest(1, 0));
-        peer.Send(PacketKind::kBlsRequest, BlsRequest(1, 0));
-        peer.Expect(PacketKind::kFinalize);
-      }},
-      MakeSpec("python", 8), host);
+  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
+                                              peer.Greet();
+                                              PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+                                              (void)peer.ExpectExecution();
+                                              peer.Send(PacketKind::kBlsRequest, BlsRequest(1, 0));
+                                              peer.Send(PacketKind::kBlsRequest, BlsRequest(1, 0));
+                                              peer.Expect(PacketKind::kFinalize);
+                                            }},
+                                            MakeSpec("python", 8), host);
   InferResponse response;
   EXPECT_THAT(loaded.Run(1, &response).message(), HasSubstr("handed over again"));
   host->last->Fail(Status::Cancelled("cancelled"), FailureReason::kCanceled);

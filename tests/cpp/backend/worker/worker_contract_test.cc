@@ -78,8 +78,8 @@ TEST(WorkerContract, RequestsGoAsTheyCameAndAnswersComeBackInTheirOrder) {
     EchoForEver(peer);
   }});
   const auto sink = std::make_shared<RecordingSink>();
-  AwaitedExecution awaited(
-      {MakeRequest("a", sink, 1, 1, 2), MakeRequest("b", sink, 2, 3, 5), MakeRequest("c", sink, 3)});
+  AwaitedExecution awaited({MakeRequest("a", sink, 1, 1, 2), MakeRequest("b", sink, 2, 3, 5),
+                            MakeRequest("c", sink, 3)});
   awaited.execution.requests[1]->parameters["temperature"] = 0.5;
   awaited.execution.requests[2]->outputs.push_back({"X", 0, false});
   ASSERT_TRUE(RunBatch(*loaded.instance, &awaited).ok());
@@ -172,10 +172,10 @@ TEST(WorkerContract, AnErrorOfOneRequestIsItsOwn) {
   for (int i = 0; i < 8; ++i) requests.push_back(MakeRequest("r", sink));
   AwaitedExecution awaited(std::move(requests));
   ASSERT_TRUE(RunBatch(*loaded.instance, &awaited).ok());
-  const StatusCode codes[] = {StatusCode::kUnknown,         StatusCode::kInternal,
-                              StatusCode::kNotFound,        StatusCode::kInvalidArgument,
-                              StatusCode::kUnavailable,     StatusCode::kUnsupported,
-                              StatusCode::kAlreadyExists,   StatusCode::kCancelled};
+  const StatusCode codes[] = {StatusCode::kUnknown,       StatusCode::kInternal,
+                              StatusCode::kNotFound,      StatusCode::kInvalidArgument,
+                              StatusCode::kUnavailable,   StatusCode::kUnsupported,
+                              StatusCode::kAlreadyExists, StatusCode::kCancelled};
   for (std::size_t i = 0; i < 8; ++i) {
     EXPECT_EQ(awaited.execution.responses.at(i).status.code(), codes[i]);
     EXPECT_EQ(awaited.execution.responses[i].status.message(), "error " + std::to_string(i));
@@ -211,21 +211,18 @@ TEST(WorkerContract, ACancelledRequestIsToldWhileItRunsAndBeforeItIsSent) {
 }
 
 TEST(WorkerContract, ADecoupledRequestIsAnsweredUntilItsFinalFlag) {
-  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
-                                              peer.Greet();
-                                              const SeenExecution seen = peer.ExpectExecution();
-                                              const std::uint64_t handle =
-                                                  seen.requests.at(0).handle;
-                                              peer.Send(PacketKind::kResponse,
-                                                        Response(handle, false, 1));
-                                              peer.Send(PacketKind::kExecuted, Executed(seen.id));
-                                              peer.Send(PacketKind::kResponse,
-                                                        Response(handle, false, 1));
-                                              peer.Send(PacketKind::kResponse,
-                                                        Response(handle, true));
-                                              peer.Expect(PacketKind::kFinalize);
-                                            }},
-                                            Decoupled());
+  const ScriptedModel loaded =
+      LoadScripted({[](PeerEnd& peer) {
+                     peer.Greet();
+                     const SeenExecution seen = peer.ExpectExecution();
+                     const std::uint64_t handle = seen.requests.at(0).handle;
+                     peer.Send(PacketKind::kResponse, Response(handle, false, 1));
+                     peer.Send(PacketKind::kExecuted, Executed(seen.id));
+                     peer.Send(PacketKind::kResponse, Response(handle, false, 1));
+                     peer.Send(PacketKind::kResponse, Response(handle, true));
+                     peer.Expect(PacketKind::kFinalize);
+                   }},
+                   Decoupled());
   const auto sink = std::make_shared<RecordingSink>();
   AwaitedExecution awaited({MakeRequest("r", sink)});
   EXPECT_TRUE(RunBatch(*loaded.instance, &awaited).ok());
@@ -237,15 +234,15 @@ TEST(WorkerContract, ADecoupledRequestIsAnsweredUntilItsFinalFlag) {
 }
 
 TEST(WorkerContract, AFailedDecoupledExecutionFailsWhatHasNoFinalResponse) {
-  const ScriptedModel loaded = LoadScripted(
-      {[](PeerEnd& peer) {
-        peer.Greet();
-        const SeenExecution seen = peer.ExpectExecution();
-        peer.Send(PacketKind::kResponse, Response(seen.requests.at(0).handle, true));
-        peer.Send(PacketKind::kExecuted, Executed(seen.id, /*failed=*/true));
-        peer.Expect(PacketKind::kFinalize);
-      }},
-      Decoupled());
+  const ScriptedModel loaded =
+      LoadScripted({[](PeerEnd& peer) {
+                     peer.Greet();
+                     const SeenExecution seen = peer.ExpectExecution();
+                     peer.Send(PacketKind::kResponse, Response(seen.requests.at(0).handle, true));
+                     peer.Send(PacketKind::kExecuted, Executed(seen.id, /*failed=*/true));
+                     peer.Expect(PacketKind::kFinalize);
+                   }},
+                   Decoupled());
   const auto first = std::make_shared<RecordingSink>();
   const auto second = std::make_shared<RecordingSink>();
   AwaitedExecution awaited({MakeRequest("a", first), MakeRequest("b", second)});
@@ -255,15 +252,15 @@ TEST(WorkerContract, AFailedDecoupledExecutionFailsWhatHasNoFinalResponse) {
 }
 
 TEST(WorkerContract, ASecondFinalResponseKillsTheWorker) {
-  const ScriptedModel loaded = LoadScripted(
-      {[](PeerEnd& peer) {
-        peer.Greet();
-        const SeenExecution seen = peer.ExpectExecution();
-        peer.Send(PacketKind::kResponse, Response(seen.requests.at(0).handle, true));
-        peer.Send(PacketKind::kResponse, Response(seen.requests.at(0).handle, true));
-        peer.Expect(PacketKind::kFinalize);
-      }},
-      Decoupled());
+  const ScriptedModel loaded =
+      LoadScripted({[](PeerEnd& peer) {
+                     peer.Greet();
+                     const SeenExecution seen = peer.ExpectExecution();
+                     peer.Send(PacketKind::kResponse, Response(seen.requests.at(0).handle, true));
+                     peer.Send(PacketKind::kResponse, Response(seen.requests.at(0).handle, true));
+                     peer.Expect(PacketKind::kFinalize);
+                   }},
+                   Decoupled());
   const auto sink = std::make_shared<RecordingSink>();
   AwaitedExecution awaited({MakeRequest("r", sink)});
   EXPECT_THAT(RunBatch(*loaded.instance, &awaited).message(), HasSubstr("which is not open"));
@@ -271,12 +268,12 @@ TEST(WorkerContract, ASecondFinalResponseKillsTheWorker) {
 }
 
 TEST(WorkerContract, DeathFailsOpenDecoupledRequestsToo) {
-  const ScriptedModel loaded = LoadScripted(
-      {[](PeerEnd& peer) {
-        peer.Greet();
-        peer.Send(PacketKind::kExecuted, Executed(peer.ExpectExecution().id));
-      }},
-      Decoupled());
+  const ScriptedModel loaded =
+      LoadScripted({[](PeerEnd& peer) {
+                     peer.Greet();
+                     peer.Send(PacketKind::kExecuted, Executed(peer.ExpectExecution().id));
+                   }},
+                   Decoupled());
   const auto sink = std::make_shared<RecordingSink>();
   AwaitedExecution awaited({MakeRequest("r", sink)});
   EXPECT_TRUE(RunBatch(*loaded.instance, &awaited).ok());
@@ -395,12 +392,11 @@ TEST(WorkerContract, IsReadyIsAskedWhenTheModelHasIt) {
 TEST(WorkerContract, AutoCompleteReturnsTheConfigurationOfTheWorker) {
   WorkerBackendOptions options;
   std::string initialize;
-  options.launcher =
-      std::make_shared<ScriptedLauncher>(std::vector<PeerScript>{[&](PeerEnd& peer) {
-        initialize = peer.Expect(PacketKind::kInitialize).body;
-        peer.Send(PacketKind::kInitialized, R"({"error":null,"config":{"max_batch_size":4}})");
-        peer.Expect(PacketKind::kFinalize);
-      }});
+  options.launcher = std::make_shared<ScriptedLauncher>(std::vector<PeerScript>{[&](PeerEnd& peer) {
+    initialize = peer.Expect(PacketKind::kInitialize).body;
+    peer.Send(PacketKind::kInitialized, R"({"error":null,"config":{"max_batch_size":4}})");
+    peer.Expect(PacketKind::kFinalize);
+  }});
   const auto backend = CreateWorkerBackend(std::move(options));
   auto spec = MakeSpec("python", 8);
   spec->path = "/models/m/1/model.py";
