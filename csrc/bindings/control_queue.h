@@ -1,5 +1,5 @@
-// The calls that models make to the server (load_model, ...) on their way to Python's event loop and
-// back.
+// The calls that models make to the server (load_model, ...) on their way to Python's event loop
+// and back.
 #pragma once
 
 #include <cstdint>

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -141,14 +140,12 @@ void RegisterOnnxRuntime(Engine* engine, const std::string& library_path, int in
 
 // The backend "python", or one of another name that is made of a model.py.
 void RegisterPython(Engine* engine, const std::string& interpreter, const std::string& script,
-                    const std::pair<std::string, std::string>& name_and_model_path,
-                    const std::map<std::string, std::string>& environment) {
+                    const std::string& name, const std::string& model_path) {
   WorkerBackendOptions options;
-  options.name = name_and_model_path.first;
-  options.model_path = name_and_model_path.second;
+  options.name = name;
+  options.model_path = model_path;
   options.interpreter = interpreter;
   options.script = script;
-  for (const auto& [name, value] : environment) options.environment.push_back(name + "=" + value);
   options.host = engine->inference_host();
   py::gil_scoped_release unlocked;
   engine->RegisterBackend(CreateWorkerBackend(std::move(options)));
@@ -239,8 +236,7 @@ void BindModels(EngineClass& engine) {
            py::arg("intra_op_threads") = 0, py::arg("inter_op_threads") = 0,
            py::arg("allow_spinning") = true)
       .def("register_python_backend", &RegisterPython, py::arg("interpreter"), py::arg("script"),
-           py::arg("name_and_model_path") = std::pair("python", ""),
-           py::arg("environment") = std::map<std::string, std::string>())
+           py::arg("name") = "python", py::arg("model_path") = "")
       .def("auto_complete", &AutoComplete, py::arg("spec"))
       .def("readiness_is_asked", &Engine::readiness_is_asked, py::arg("name"),
            py::arg("version") = -1)

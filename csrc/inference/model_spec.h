@@ -93,8 +93,8 @@ struct WarmupSpec {
 // How the worker process of a Python model is started, where it differs from the backend's options
 // (docs/design/005-python-backend.md).
 struct WorkerSpec {
-  std::string interpreter;               // EXECUTION_ENV_PATH's; empty: the backend's
-  std::vector<std::string> python_path;  // folders before the worker's own sys.path
+  std::string interpreter;                         // EXECUTION_ENV_PATH's; empty: the backend's
+  std::vector<std::string> python_path;            // folders before the worker's own sys.path
   std::map<std::string, std::string> environment;  // added to the server's
 };
 

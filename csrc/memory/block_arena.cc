@@ -35,7 +35,8 @@ BlockArena::BlockArena(Options options)
 
 Result<ArenaBlockPtr> BlockArena::Allocate(std::size_t size) {
   if (size > kLargestBlock)
-    return Status::Unavailable("no shared memory for a block of " + std::to_string(size) + " bytes");
+    return Status::Unavailable("no shared memory for a block of " + std::to_string(size) +
+                               " bytes");
   const std::size_t block_size = std::bit_ceil(std::max(size, kSmallestBlock));
   const MutexLock lock(mutex_);
   FASTSERVE_ASSIGN_OR_RETURN(const Segments::iterator found, FindLocked(block_size));

@@ -53,8 +53,8 @@ using ArenaBlockPtr = std::shared_ptr<ArenaBlock>;
 
 // Kept alive by its blocks. Thread safe; blocks only for the system calls that make a segment.
 // Invariants: 1. no two blocks that are out overlap; 2. a segment holds blocks of one size, a power
-// of two of at least 4 KiB; above 1 MiB it is one block; 3. of segments without a block that is out,
-// at most `spare_bytes` are kept, the last used first.
+// of two of at least 4 KiB; above 1 MiB it is one block; 3. of segments without a block that is
+// out, at most `spare_bytes` are kept, the last used first.
 class BlockArena final : public std::enable_shared_from_this<BlockArena> {
  public:
   struct Options {

@@ -37,7 +37,7 @@ Result<std::shared_ptr<MemfdSegment>> MemfdSegment::Adopt(UniqueFd fd, std::uint
     return Status::InvalidArgument(
         "the descriptor of a segment is not a memfd sealed against shrink, grow and seal");
   }
-  struct stat status {};
+  struct stat status{};
   if (fstat(fd.get(), &status) != 0 || status.st_size <= 0 ||
       static_cast<std::uint64_t>(status.st_size) != size) {
     return Status::InvalidArgument("the memfd of a segment has " + std::to_string(status.st_size) +

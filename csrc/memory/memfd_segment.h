@@ -12,9 +12,9 @@
 namespace fastserve {
 
 // A mapping of a whole memfd, for reading and writing. Shared by the buffers that lie in it; the
-// destructor unmaps. Invariants: 1. the memory cannot be truncated, by anybody (sealed: shrink, grow,
-// seal), so that reading it never raises SIGBUS; 2. it holds no descriptor. Thread safe; what the
-// other process writes meanwhile is its own matter: read a length once, then check it.
+// destructor unmaps. Invariants: 1. the memory cannot be truncated, by anybody (sealed: shrink,
+// grow, seal), so that reading it never raises SIGBUS; 2. it holds no descriptor. Thread safe; what
+// the other process writes meanwhile is its own matter: read a length once, then check it.
 class MemfdSegment {
  public:
   struct Created;

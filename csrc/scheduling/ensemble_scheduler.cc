@@ -147,6 +147,7 @@ void EnsembleScheduler::StartWaiting() {
     }
     FailLate(late);
     if (request == nullptr) return;
+    request->holds_instance.store(true, std::memory_order_relaxed);
     std::make_shared<EnsembleRun>(shared_from_this(), std::move(request))->Start();
   }
 }

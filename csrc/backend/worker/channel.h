@@ -38,7 +38,7 @@ struct OutgoingPacket {
 
 struct IncomingPacket {
   PacketHeader header;
-  std::string_view body;       // valid until the next Receive
+  std::string_view body;  // valid until the next Receive
   std::vector<UniqueFd> fds;
 };
 

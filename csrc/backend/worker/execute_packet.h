@@ -1,5 +1,5 @@
-// A batch as the worker is sent it: bytes in one block of shared memory, and the EXECUTE packet that
-// describes them.
+// A batch as the worker is sent it: bytes in one block of shared memory, and the EXECUTE packet
+// that describes them.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace fastserve {
 
-// The inputs of each request of an execution, as the model is to see them. Used by one thread, while
-// the execution lasts.
+// The inputs of each request of an execution, as the model is to see them. Used by one thread,
+// while the execution lasts.
 class BatchInputs {
  public:
   // Errors: Internal for an assembled batch whose rows cannot be told apart.
@@ -48,8 +48,8 @@ class BatchInputs {
 // Copies the bytes of all inputs to a block, each at the place that WriteExecute says.
 void CopyInputs(const BatchInputs& batch, const ArenaBlock& block);
 
-// The body of EXECUTE. The requests that are asked have the handles from `first_handle` on, by their
-// place in the batch. `block` may be null: no input has any bytes.
+// The body of EXECUTE. The requests that are asked have the handles from `first_handle` on, by
+// their place in the batch. `block` may be null: no input has any bytes.
 void WriteExecute(const BatchInputs& batch, std::uint64_t execution, std::uint64_t first_handle,
                   const ArenaBlock* block, PacketWriter* writer);
 

@@ -7,7 +7,8 @@
 
 namespace fastserve {
 
-// Of one pipe of a worker. Used by one thread. Memory is bounded: a longer line is cut into several.
+// Of one pipe of a worker. Used by one thread. Memory is bounded: a longer line is cut into
+// several.
 class LineLog {
  public:
   explicit LineLog(std::string instance_name) : instance_name_(std::move(instance_name)) {}

@@ -45,14 +45,14 @@ class WorkerTally {
 //   starting -> ready -> (recycled | dead -> backing off) -> starting -> ... -> stopped
 //
 // Invariants: 1. every execution given to Execute is reported once, on the worker's thread; after
-// Stop inside Execute. 2. An execution waits while no worker is ready, unless the last start failed:
-// then it fails with the reason. 3. After Stop no process of it lives.
+// Stop inside Execute. 2. An execution waits while no worker is ready, unless the last start
+// failed: then it fails with the reason. 3. After Stop no process of it lives.
 class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWorker> {
  public:
   SupervisedWorker(WorkerPlan plan, std::shared_ptr<WorkerTally> tally);
 
-  // Starts the first worker. Blocks until its model is initialized. Errors: why it is not; then there
-  // is nothing to stop.
+  // Starts the first worker. Blocks until its model is initialized. Errors: why it is not; then
+  // there is nothing to stop.
   Status Start();
   void Execute(Execution* execution, ExecutionObserver* observer) EXCLUDES(mutex_);
   // `done` once, on any thread, maybe inside the call. Unavailable when no worker is ready.

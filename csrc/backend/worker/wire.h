@@ -37,9 +37,9 @@ enum class PacketKind : std::uint16_t {
   kReturn = 20,
 };
 
-inline constexpr std::uint16_t kOutOfLine = 1;          // a flag of the header
-inline constexpr std::size_t kLargestInline = 65536;    // larger bodies go out of line
-inline constexpr std::size_t kBlockAlignment = 64;      // of the offsets of blocks and tensors
+inline constexpr std::uint16_t kOutOfLine = 1;           // a flag of the header
+inline constexpr std::size_t kLargestInline = 65536;     // larger bodies go out of line
+inline constexpr std::size_t kBlockAlignment = 64;       // of the offsets of blocks and tensors
 inline constexpr std::uint32_t kPeerSegment = 1U << 31;  // set in the ids that the worker gives
 
 // The fixed head of a packet; little-endian and packed on the wire.

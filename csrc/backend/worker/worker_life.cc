@@ -44,6 +44,7 @@ WorkerSession::Options SessionOptions(const WorkerPlan& plan,
   options.host = plan.host;
   options.wakeup = std::move(wakeup);
   options.clock = plan.clock;
+  options.watches_executions = plan.limits.execution_timeout_ns != 0;
   return options;
 }
 

@@ -18,8 +18,9 @@ class WorkerLife {
   static Result<std::unique_ptr<WorkerLife>> Start(const WorkerPlan& plan,
                                                    std::shared_ptr<const Wakeup> wakeup);
 
-  // Waits until something happens, `until_ns` (negative: no limit) at the latest, and deals with it.
-  // Not OK: the worker is gone (Unknown), or has to go and why ("was killed, as ..."); call End.
+  // Waits until something happens, `until_ns` (negative: no limit) at the latest, and deals with
+  // it. Not OK: the worker is gone (Unknown), or has to go and why ("was killed, as ..."); call
+  // End.
   Status Step(std::int64_t until_ns);
   // Asks it to exit and waits for that, `limit_ns` at most.
   void Finalize(std::int64_t limit_ns);

@@ -10,9 +10,9 @@ namespace fastserve {
 
 // 0: no limit.
 struct WorkerLimits {
-  std::int64_t execution_timeout_ns = 0;   // EXECUTION_TIMEOUT_SECONDS
-  std::uint64_t memory_limit_bytes = 0;    // MEMORY_LIMIT_BYTES
-  std::uint64_t max_requests = 0;          // MAX_REQUESTS_BEFORE_RESTART
+  std::int64_t execution_timeout_ns = 0;  // EXECUTION_TIMEOUT_SECONDS
+  std::uint64_t memory_limit_bytes = 0;   // MEMORY_LIMIT_BYTES
+  std::uint64_t max_requests = 0;         // MAX_REQUESTS_BEFORE_RESTART
 };
 
 // Errors: InvalidArgument, naming the parameter and what it can be.

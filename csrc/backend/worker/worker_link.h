@@ -46,8 +46,8 @@ class WorkerLink {
   Channel& channel() { return *channel_; }
   // True when Tend has something to do soon.
   bool needs_tending() const { return peer_->has_blocks(); }
-  // Of a link that has been idle: tells the worker what it can have back, and gives back memory that
-  // was not used for long.
+  // Of a link that has been idle: tells the worker what it can have back, and gives back memory
+  // that was not used for long.
   void Tend();
   // OK, or why the worker can be sent nothing more.
   Status Health() const;

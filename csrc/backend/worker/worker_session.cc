@@ -60,6 +60,7 @@ bool WorkerSession::Execute(Execution* execution, ExecutionObserver* observer) {
   requests_taken_.fetch_add(execution->requests.size(), std::memory_order_relaxed);
   const RunningExecution running = table_.Add(execution, observer, clock_.NowNs(), spec_.decoupled);
   SendLocked(*batch, block.get(), running);
+  if (options_.watches_executions && table_.running() == 1) options_.wakeup->Notify();
   return true;
 }
 

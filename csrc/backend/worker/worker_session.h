@@ -30,11 +30,10 @@ struct WorkerGreeting {
 };
 
 // Kept alive by its owner and by the requests that it may be asked to cancel. Execute, OnCancel,
-// CheckReady, idle: any thread. The rest: the one thread that polls, the owner's. Invariants: 1. each
-// execution it took is reported exactly once, on that thread; 2. each request of a decoupled model
-// that it took is completed exactly once, on that thread; 3. after End it takes nothing.
-class WorkerSession final : public CancelHook,
-                            public std::enable_shared_from_this<WorkerSession> {
+// CheckReady, idle: any thread. The rest: the one thread that polls, the owner's. Invariants: 1.
+// each execution it took is reported exactly once, on that thread; 2. each request of a decoupled
+// model that it took is completed exactly once, on that thread; 3. after End it takes nothing.
+class WorkerSession final : public CancelHook, public std::enable_shared_from_this<WorkerSession> {
  public:
   struct Options {
     std::shared_ptr<const ModelSpec> spec;
@@ -42,6 +41,8 @@ class WorkerSession final : public CancelHook,
     std::shared_ptr<InferenceHost> host;  // may be null
     std::shared_ptr<const Wakeup> wakeup;
     const Clock* clock = nullptr;
+    // The thread that polls has to know when something begins to run: executions have a limit.
+    bool watches_executions = false;
   };
   WorkerSession(Options options, UniqueFd socket);
 
@@ -90,8 +91,8 @@ class WorkerSession final : public CancelHook,
   Status OnReady(std::string_view body) EXCLUDES(mutex_);
   Status OnLog(std::string_view body) const;
 
-  void SendLocked(const BatchInputs& batch, const ArenaBlock* block, const RunningExecution& running)
-      REQUIRES(mutex_);
+  void SendLocked(const BatchInputs& batch, const ArenaBlock* block,
+                  const RunningExecution& running) REQUIRES(mutex_);
   // Marks the requests as executing and asks to be told of cancellations.
   void WatchLocked(const RunningExecution& running) REQUIRES(mutex_);
   void SendCancelLocked(const std::vector<std::uint64_t>& handles) REQUIRES(mutex_);

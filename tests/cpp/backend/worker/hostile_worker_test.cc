@@ -1,5 +1,5 @@
-// A worker that breaks the protocol is killed, its requests fail with the rule that it broke, and the
-// next worker answers (HARDENING 6, 26).
+// A worker that breaks the protocol is killed, its requests fail with the rule that it broke, and
+// the next worker answers (HARDENING 6, 26).
 #include <gmock/gmock.h>
 
 #include "backend/worker/worker_fixture.h"
@@ -98,7 +98,8 @@ const Hostility kHostilities[] = {
     {"BlockBehindItsSegment", "outside of its segment",
      [](PeerEnd& peer, const SeenExecution& seen) {
        peer.AddSegment(kSegment, 4096, 4096);
-       peer.Send(PacketKind::kResponses, OneOutput(seen, {kSegment, 4032, 128}, {kSegment, 4032, 8}));
+       peer.Send(PacketKind::kResponses,
+                 OneOutput(seen, {kSegment, 4032, 128}, {kSegment, 4032, 8}));
      }},
     {"BlockThatWrapsAround", "outside of its segment",
      [](PeerEnd& peer, const SeenExecution& seen) {
@@ -246,8 +247,8 @@ TEST_P(HostileWorker, IsKilledFailsItsRequestAndIsReplaced) {
 INSTANTIATE_TEST_SUITE_P(EveryRule, HostileWorker, ::testing::ValuesIn(kHostilities),
                          [](const auto& tested) { return std::string(tested.param.name); });
 
-// Every prefix of a good packet, and the packet with one byte changed, is answered or refused; nothing
-// is read beyond it (the sanitizers say so).
+// Every prefix of a good packet, and the packet with one byte changed, is answered or refused;
+// nothing is read beyond it (the sanitizers say so).
 TEST(HostileWorkerBytes, CutAndChangedResponsesNeverReachBeyondTheirPacket) {
   std::string good;
   PacketWriter writer(&good);

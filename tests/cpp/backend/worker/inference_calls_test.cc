@@ -1,0 +1,193 @@
+// BLS: what a model in a worker asks of the server.
+#include <gmock/gmock.h>
+
+#include <mutex>
+
+#include "backend/worker/worker_fixture.h"
+
+namespace fastserve {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr std::uint32_t kSegment = kPeerSegment | 1;
+
+// Answers calls with their own inputs, or holds them.
+class EchoingHost final : public InferenceHost {
+ public:
+  void Submit(const RequestPtr& request, bool allow_decoupled) override {
+    const std::lock_guard lock(mutex_);
+    last = request;
+    decoupled = allow_decoupled;
+    if (holds) return;
+    InferResponse response;
+    response.outputs = request->inputs;
+    request->Respond(std::move(response), /*final=*/true);
+  }
+  void Control(std::string call, std::function<void(std::string)> done) override {
+    done(R"({"error":null,"value":)" + call + "}");
+  }
+
+  bool holds = false;
+  bool decoupled = false;
+  RequestPtr last;
+
+ private:
+  std::mutex mutex_;
+};
+
+// FP32 X [1,2] = {5, 6} for model "other", from the peer's segment at 128.
+std::string BlsRequest(std::uint64_t call, std::uint64_t caller, std::uint64_t offset = 64,
+                       const std::string& parameters = "") {
+  std::string body;
+  PacketWriter writer(&body);
+  writer.U64(call);
+  writer.U64(caller);
+  writer.U8(0);
+  writer.Text("other");
+  writer.I64(-1);
+  writer.Range({kSegment, 64, 128});
+  writer.U64(0);
+  writer.U32(1);
+  writer.U64(250);
+  writer.U8(1);
+  writer.Text("sequence");
+  writer.Text("id");
+  writer.Text(parameters);
+  writer.Text("");
+  writer.U16(0);
+  writer.U16(1);
+  writer.Text("X");
+  writer.U8(11);
+  writer.Dims(Shape{1, 2});
+  writer.U64(offset);
+  writer.U64(8);
+  return body;
+}
+
+void PutFloats(std::byte* segment) {
+  const float values[] = {5, 6};
+  std::memcpy(segment + 128, values, sizeof values);
+}
+
+TEST(InferenceCalls, ACallIsARequestWithItsCallerAndTheAnswerComesBack) {
+  const auto host = std::make_shared<EchoingHost>();
+  std::string answer;
+  std::string returned;
+  const ScriptedModel loaded =
+      LoadScripted({[&](PeerEnd& peer) {
+                     peer.Greet();
+                     PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+                     const SeenExecution seen = peer.ExpectExecution();
+                     peer.Send(PacketKind::kBlsRequest,
+                               BlsRequest(9, seen.requests.at(0).handle, 64, R"({"k":"v"})"));
+                     answer = peer.Expect(PacketKind::kBlsResponse).body;
+                     std::string call;
+                     PacketWriter(&call).U64(3);
+                     peer.Send(PacketKind::kCall, call + R"({"call":"is_model_ready"})");
+                     returned = peer.Expect(PacketKind::kReturn).body;
+                     peer.Echo(seen);
+                     EchoForEver(peer);
+                   }},
+                   MakeSpec("python", 8), host);
+  const RequestPtr caller = MakeRequest("r", std::make_shared<RecordingSink>());
+  AwaitedExecution awaited({caller});
+  loaded.instance->Execute(&awaited.execution, &awaited);
+  ASSERT_TRUE(awaited.Await().ok());
+  EXPECT_EQ(host->last->caller, caller);
+  EXPECT_EQ(host->last->model_name, "other");
+  EXPECT_EQ(host->last->timeout_us, 250U);
+  EXPECT_TRUE(host->last->sequence_start);
+  EXPECT_EQ(std::get<std::string>(host->last->sequence_id), "sequence");
+  EXPECT_EQ(std::get<std::string>(host->last->parameters.at("k")), "v");
+  EXPECT_THAT(FloatsOf(host->last->inputs.at(0)), ElementsAre(5, 6));
+  PacketReader reader(answer);
+  EXPECT_EQ(reader.U64(), 9U);
+  EXPECT_EQ(reader.U8(), 1);
+  const BlockRange block = reader.Range();
+  EXPECT_EQ(block.length, 64U);
+  EXPECT_EQ(reader.U8(), 1);
+  EXPECT_EQ(returned.substr(8), R"({"error":null,"value":{"call":"is_model_ready"}})");
+}
+
+TEST(InferenceCalls, ACallOfADeadWorkerIsCancelled) {
+  const auto host = std::make_shared<EchoingHost>();
+  host->holds = true;
+  const ScriptedModel loaded = LoadScripted({[&](PeerEnd& peer) {
+                                              peer.Greet();
+                                              PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+                                              (void)peer.ExpectExecution();
+                                              peer.Send(PacketKind::kBlsRequest, BlsRequest(1, 0));
+                                            }},
+                                            MakeSpec("python", 8), host);
+  InferResponse response;
+  EXPECT_THAT(loaded.Run(1, &response).message(), HasSubstr("left the stage"));
+  EXPECT_TRUE(host->last->cancelled());
+  EXPECT_EQ(host->last->caller, nullptr);
+  host->last->Fail(Status::Cancelled("cancelled"), FailureReason::kCanceled);
+}
+
+TEST(InferenceCalls, CancellingTheCallerCancelsWhatItCalled) {
+  const auto host = std::make_shared<EchoingHost>();
+  host->holds = true;
+  std::binary_semaphore called{0};
+  const ScriptedModel loaded = LoadScripted(
+      {[&](PeerEnd& peer) {
+        peer.Greet();
+        PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+        const SeenExecution seen = peer.ExpectExecution();
+        peer.Send(PacketKind::kBlsRequest, BlsRequest(1, seen.requests.at(0).handle));
+        std::string call;
+        PacketWriter(&call).U64(3);
+        peer.Send(PacketKind::kCall, call + "{}");
+        (void)peer.Expect(PacketKind::kReturn);  // the request before it has been submitted
+        called.release();
+        (void)peer.Expect(PacketKind::kCancel);
+        peer.Echo(seen);
+        EchoForEver(peer);
+      }},
+      MakeSpec("python", 8), host);
+  const RequestPtr caller = MakeRequest("r", std::make_shared<RecordingSink>());
+  AwaitedExecution awaited({caller});
+  loaded.instance->Execute(&awaited.execution, &awaited);
+  called.acquire();
+  caller->Cancel();
+  EXPECT_TRUE(host->last->cancelled());
+  host->last->Fail(Status::Cancelled("cancelled"), FailureReason::kCanceled);
+  EXPECT_TRUE(awaited.Await().ok());
+}
+
+TEST(InferenceCalls, AnInputOutsideOfTheCallsBlockKillsTheWorker) {
+  const ScriptedModel loaded =
+      LoadScripted({[](PeerEnd& peer) {
+                     peer.Greet();
+                     PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+                     (void)peer.ExpectExecution();
+                     peer.Send(PacketKind::kBlsRequest, BlsRequest(1, 0, ~std::uint64_t{0} - 4));
+                     peer.Expect(PacketKind::kFinalize);
+                   }},
+                   MakeSpec("python", 8), std::make_shared<EchoingHost>());
+  InferResponse response;
+  EXPECT_THAT(loaded.Run(1, &response).message(), HasSubstr("outside of its block"));
+}
+
+TEST(InferenceCalls, ABlockHandedOverTwiceKillsTheWorker) {
+  const auto host = std::make_shared<EchoingHost>();
+  host->holds = true;
+  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
+                                              peer.Greet();
+                                              PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+                                              (void)peer.ExpectExecution();
+                                              peer.Send(PacketKind::kBlsRequest, BlsRequest(1, 0));
+                                              peer.Send(PacketKind::kBlsRequest, BlsRequest(1, 0));
+                                              peer.Expect(PacketKind::kFinalize);
+                                            }},
+                                            MakeSpec("python", 8), host);
+  InferResponse response;
+  EXPECT_THAT(loaded.Run(1, &response).message(), HasSubstr("handed over again"));
+  host->last->Fail(Status::Cancelled("cancelled"), FailureReason::kCanceled);
+}
+
+}  // namespace
+}  // namespace fastserve

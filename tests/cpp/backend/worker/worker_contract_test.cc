@@ -1,0 +1,426 @@
+// What the server does with a worker that keeps the protocol.
+#include <gmock/gmock.h>
+
+#include <future>
+
+#include "backend/worker/worker_fixture.h"
+
+namespace fastserve {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr std::uint32_t kSegment = kPeerSegment | 1;
+
+Status RunBatch(BackendInstance& instance, AwaitedExecution* awaited) {
+  instance.Execute(&awaited->execution, awaited);
+  return awaited->Await();
+}
+
+// RESPONSES with one answer per request, which `answer` writes behind the block.
+std::string Responses(const SeenExecution& seen,
+                      const std::function<void(std::size_t, PacketWriter*)>& answer,
+                      const BlockRange& block = {}) {
+  std::string body;
+  PacketWriter writer(&body);
+  writer.U64(seen.id);
+  writer.U32(static_cast<std::uint32_t>(seen.requests.size()));
+  writer.Range(block);
+  for (std::size_t i = 0; i < seen.requests.size(); ++i) answer(i, &writer);
+  return body;
+}
+
+void WriteError(std::uint8_t code, const std::string& message, PacketWriter* writer) {
+  writer->U8(2);
+  writer->U8(code);
+  writer->Text(message);
+}
+
+std::shared_ptr<ModelSpec> Decoupled() {
+  auto spec = MakeSpec("python", 8);
+  spec->decoupled = true;
+  return spec;
+}
+
+std::string Response(std::uint64_t handle, bool final, std::uint8_t kind = 0) {
+  std::string body;
+  PacketWriter writer(&body);
+  writer.U64(handle);
+  writer.U32(final ? 1 : 0);
+  writer.Range({});
+  writer.U8(kind);
+  if (kind == 1) {
+    writer.Text("");
+    writer.U16(0);
+  }
+  return body;
+}
+
+std::string Executed(std::uint64_t id, bool failed = false) {
+  std::string body;
+  PacketWriter writer(&body);
+  writer.U64(id);
+  writer.U8(failed ? 1 : 0);
+  if (failed) {
+    writer.U8(3);
+    writer.Text("execute failed");
+  }
+  return body;
+}
+
+TEST(WorkerContract, RequestsGoAsTheyCameAndAnswersComeBackInTheirOrder) {
+  SeenExecution seen;
+  const ScriptedModel loaded = LoadScripted({[&](PeerEnd& peer) {
+    peer.Greet();
+    seen = peer.ExpectExecution();
+    peer.Echo(seen);
+    EchoForEver(peer);
+  }});
+  const auto sink = std::make_shared<RecordingSink>();
+  AwaitedExecution awaited({MakeRequest("a", sink, 1, 1, 2), MakeRequest("b", sink, 2, 3, 5),
+                            MakeRequest("c", sink, 3)});
+  awaited.execution.requests[1]->parameters["temperature"] = 0.5;
+  awaited.execution.requests[2]->outputs.push_back({"X", 0, false});
+  ASSERT_TRUE(RunBatch(*loaded.instance, &awaited).ok());
+  const std::vector<InferResponse>& responses = awaited.execution.responses;
+  ASSERT_EQ(responses.size(), 3U);
+  EXPECT_EQ(responses[1].id, "b");
+  EXPECT_EQ(responses[1].outputs.at(0).shape, (Shape{3, 5}));
+  EXPECT_EQ(FloatsOf(responses[1].outputs[0]), std::vector<float>(15, 2));
+  EXPECT_EQ(FloatsOf(responses[2].outputs.at(0)), std::vector<float>(2, 3));
+  EXPECT_EQ(seen.requests.at(1).parameters, R"({"temperature":0.5})");
+  EXPECT_THAT(seen.requests.at(2).outputs, ElementsAre("X"));
+  for (const SeenRequest& request : seen.requests) EXPECT_EQ(request.inputs.at(0).offset % 64, 0U);
+}
+
+TEST(WorkerContract, ABatchTooLargeForAPacketGoesThroughSharedMemory) {
+  const ScriptedModel loaded = LoadScripted({});
+  auto request = MakeRequest("r", std::make_shared<RecordingSink>(), 4);
+  request->parameters["text"] = std::string(3 * kLargestInline, 'x');
+  AwaitedExecution awaited({request});
+  ASSERT_TRUE(RunBatch(*loaded.instance, &awaited).ok());
+  EXPECT_THAT(FloatsOf(awaited.execution.responses.at(0).outputs.at(0)), ElementsAre(4, 4));
+}
+
+// One answer of {7, 8} in a block of the peer's, at 64 of its segment.
+void AnswerFromOwnBlock(PeerEnd& peer, const SeenExecution& seen, std::byte* segment) {
+  const float values[] = {7, 8};
+  std::memcpy(segment + 64, values, sizeof values);
+  const auto answer = [](std::size_t, PacketWriter* writer) {
+    writer->U8(1);
+    writer->Text(R"({"n":1,"flag":true,"s":"t"})");
+    writer->U16(1);
+    PeerEnd::WriteOutput("X", 11, Shape{1, 2}, {kSegment, 64, 8}, writer);
+  };
+  peer.Send(PacketKind::kResponses, Responses(seen, answer, {kSegment, 64, 64}));
+}
+
+TEST(WorkerContract, OutputsOutliveWorkerAndModel) {
+  InferResponse response;
+  {
+    const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
+      peer.Greet();
+      std::byte* const segment = peer.AddSegment(kSegment, 4096, 4096);
+      AnswerFromOwnBlock(peer, peer.ExpectExecution(), segment);
+      peer.Expect(PacketKind::kFinalize);
+    }});
+    ASSERT_TRUE(loaded.Run(1, &response).ok());
+  }
+  EXPECT_THAT(FloatsOf(response.outputs.at(0)), ElementsAre(7, 8));
+  EXPECT_EQ(std::get<std::int64_t>(response.parameters.at("n")), 1);
+  EXPECT_EQ(std::get<bool>(response.parameters.at("flag")), true);
+  EXPECT_EQ(std::get<std::string>(response.parameters.at("s")), "t");
+}
+
+TEST(WorkerContract, AWorkersBlockIsReleasedWithTheNextBatchWhenItsLastUserIsGone) {
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> before;
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> after;
+  const ScriptedModel loaded = LoadScripted({[&](PeerEnd& peer) {
+    peer.Greet();
+    std::byte* const segment = peer.AddSegment(kSegment, 4096, 4096);
+    AnswerFromOwnBlock(peer, peer.ExpectExecution(), segment);
+    const SeenExecution second = peer.ExpectExecution();
+    before = peer.releases;
+    peer.Echo(second);
+    const SeenExecution third = peer.ExpectExecution();
+    after = peer.releases;
+    peer.Echo(third);
+    EchoForEver(peer);
+  }});
+  InferResponse held;
+  InferResponse other;
+  ASSERT_TRUE(loaded.Run(1, &held).ok());
+  ASSERT_TRUE(loaded.Run(1, &other).ok());
+  held = {};
+  ASSERT_TRUE(loaded.Run(1, &other).ok());
+  EXPECT_TRUE(before.empty());
+  EXPECT_THAT(after, ElementsAre(std::pair(kSegment, std::uint64_t{64})));
+}
+
+TEST(WorkerContract, AnErrorOfOneRequestIsItsOwn) {
+  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
+    peer.Greet();
+    const SeenExecution seen = peer.ExpectExecution();
+    peer.Send(PacketKind::kResponses, Responses(seen, [](std::size_t i, PacketWriter* writer) {
+                WriteError(static_cast<std::uint8_t>(i), "error " + std::to_string(i), writer);
+              }));
+    EchoForEver(peer);
+  }});
+  const auto sink = std::make_shared<RecordingSink>();
+  std::vector<RequestPtr> requests;
+  for (int i = 0; i < 8; ++i) requests.push_back(MakeRequest("r", sink));
+  AwaitedExecution awaited(std::move(requests));
+  ASSERT_TRUE(RunBatch(*loaded.instance, &awaited).ok());
+  const StatusCode codes[] = {StatusCode::kUnknown,       StatusCode::kInternal,
+                              StatusCode::kNotFound,      StatusCode::kInvalidArgument,
+                              StatusCode::kUnavailable,   StatusCode::kUnsupported,
+                              StatusCode::kAlreadyExists, StatusCode::kCancelled};
+  for (std::size_t i = 0; i < 8; ++i) {
+    EXPECT_EQ(awaited.execution.responses.at(i).status.code(), codes[i]);
+    EXPECT_EQ(awaited.execution.responses[i].status.message(), "error " + std::to_string(i));
+  }
+}
+
+TEST(WorkerContract, ACancelledRequestIsToldWhileItRunsAndBeforeItIsSent) {
+  std::promise<std::uint64_t> expected;
+  std::promise<std::uint64_t> cancelled;
+  const ScriptedModel loaded = LoadScripted({[&](PeerEnd& peer) {
+    peer.Greet();
+    const SeenExecution seen = peer.ExpectExecution();
+    expected.set_value(seen.requests.at(0).handle);
+    PacketReader reader(peer.Expect(PacketKind::kCancel).body);
+    cancelled.set_value(reader.U64());
+    peer.Echo(seen);
+    const SeenExecution second = peer.ExpectExecution();
+    (void)peer.Expect(PacketKind::kCancel);
+    peer.Echo(second);
+    EchoForEver(peer);
+  }});
+  const RequestPtr request = MakeRequest("r", std::make_shared<RecordingSink>());
+  AwaitedExecution running({request});
+  loaded.instance->Execute(&running.execution, &running);
+  const std::uint64_t handle = expected.get_future().get();
+  request->Cancel();
+  EXPECT_EQ(cancelled.get_future().get(), handle);
+  EXPECT_TRUE(running.Await().ok());
+  const RequestPtr late = MakeRequest("r", std::make_shared<RecordingSink>());
+  late->Cancel();
+  AwaitedExecution second({late});
+  EXPECT_TRUE(RunBatch(*loaded.instance, &second).ok());
+}
+
+TEST(WorkerContract, ADecoupledRequestIsAnsweredUntilItsFinalFlag) {
+  const ScriptedModel loaded =
+      LoadScripted({[](PeerEnd& peer) {
+                     peer.Greet();
+                     const SeenExecution seen = peer.ExpectExecution();
+                     const std::uint64_t handle = seen.requests.at(0).handle;
+                     peer.Send(PacketKind::kResponse, Response(handle, false, 1));
+                     peer.Send(PacketKind::kExecuted, Executed(seen.id));
+                     peer.Send(PacketKind::kResponse, Response(handle, false, 1));
+                     peer.Send(PacketKind::kResponse, Response(handle, true));
+                     peer.Expect(PacketKind::kFinalize);
+                   }},
+                   Decoupled());
+  const auto sink = std::make_shared<RecordingSink>();
+  AwaitedExecution awaited({MakeRequest("r", sink)});
+  EXPECT_TRUE(RunBatch(*loaded.instance, &awaited).ok());
+  const auto answers = sink->Await(3);
+  EXPECT_FALSE(answers[0].final);
+  EXPECT_FALSE(answers[1].final);
+  EXPECT_TRUE(answers[2].final);
+  EXPECT_TRUE(answers[2].response.outputs.empty());
+}
+
+TEST(WorkerContract, AFailedDecoupledExecutionFailsWhatHasNoFinalResponse) {
+  const ScriptedModel loaded =
+      LoadScripted({[](PeerEnd& peer) {
+                     peer.Greet();
+                     const SeenExecution seen = peer.ExpectExecution();
+                     peer.Send(PacketKind::kResponse, Response(seen.requests.at(0).handle, true));
+                     peer.Send(PacketKind::kExecuted, Executed(seen.id, /*failed=*/true));
+                     peer.Expect(PacketKind::kFinalize);
+                   }},
+                   Decoupled());
+  const auto first = std::make_shared<RecordingSink>();
+  const auto second = std::make_shared<RecordingSink>();
+  AwaitedExecution awaited({MakeRequest("a", first), MakeRequest("b", second)});
+  EXPECT_EQ(RunBatch(*loaded.instance, &awaited).code(), StatusCode::kInvalidArgument);
+  EXPECT_TRUE(first->Await(1).at(0).response.status.ok());
+  EXPECT_EQ(second->Await(1).at(0).response.status.message(), "execute failed");
+}
+
+TEST(WorkerContract, ASecondFinalResponseKillsTheWorker) {
+  const ScriptedModel loaded =
+      LoadScripted({[](PeerEnd& peer) {
+                     peer.Greet();
+                     const SeenExecution seen = peer.ExpectExecution();
+                     peer.Send(PacketKind::kResponse, Response(seen.requests.at(0).handle, true));
+                     peer.Send(PacketKind::kResponse, Response(seen.requests.at(0).handle, true));
+                     peer.Expect(PacketKind::kFinalize);
+                   }},
+                   Decoupled());
+  const auto sink = std::make_shared<RecordingSink>();
+  AwaitedExecution awaited({MakeRequest("r", sink)});
+  EXPECT_THAT(RunBatch(*loaded.instance, &awaited).message(), HasSubstr("which is not open"));
+  EXPECT_EQ(sink->Await(1).size(), 1U);
+}
+
+TEST(WorkerContract, DeathFailsOpenDecoupledRequestsToo) {
+  const ScriptedModel loaded =
+      LoadScripted({[](PeerEnd& peer) {
+                     peer.Greet();
+                     peer.Send(PacketKind::kExecuted, Executed(peer.ExpectExecution().id));
+                   }},
+                   Decoupled());
+  const auto sink = std::make_shared<RecordingSink>();
+  AwaitedExecution awaited({MakeRequest("r", sink)});
+  EXPECT_TRUE(RunBatch(*loaded.instance, &awaited).ok());
+  EXPECT_THAT(sink->Await(1).at(0).response.status.message(), HasSubstr("left the stage"));
+}
+
+TEST(WorkerContract, WhatComesWhileNoWorkerLivesWaitsForTheNext) {
+  std::promise<void> may_start;
+  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) { peer.Greet(); },
+                                             [&](PeerEnd& peer) {
+                                               may_start.get_future().wait();
+                                               EchoForEver(peer);
+                                             }});
+  AwaitedExecution waiting({MakeRequest("r", std::make_shared<RecordingSink>(), 6)});
+  while (loaded.launcher->launched() < 2) std::this_thread::yield();
+  EXPECT_EQ(loaded.model->Ready().code(), StatusCode::kUnavailable);
+  loaded.instance->Execute(&waiting.execution, &waiting);
+  may_start.set_value();
+  EXPECT_TRUE(waiting.Await().ok());
+  EXPECT_TRUE(loaded.model->Ready().ok());
+}
+
+TEST(WorkerContract, AfterAFailedRestartRequestsFailWithItsReasonUntilOneSucceeds) {
+  const auto fail = [](PeerEnd& peer) {
+    peer.Expect(PacketKind::kInitialize);
+    peer.Send(PacketKind::kInitialized, R"({"error":"no weights"})");
+    peer.Expect(PacketKind::kFinalize);
+  };
+  const ScriptedModel loaded =
+      LoadScripted({[](PeerEnd& peer) { peer.Greet(); }, fail, fail, fail, fail, fail, fail});
+  InferResponse response;
+  while (loaded.launcher->launched() < 3) std::this_thread::yield();
+  const Status status = loaded.Run(1, &response);
+  EXPECT_TRUE(status.ok() || status.code() == StatusCode::kUnavailable);
+  if (!status.ok()) {
+    EXPECT_THAT(status.message(), HasSubstr("no weights"));
+  }
+  while (!loaded.Run(2, &response).ok()) std::this_thread::yield();
+  EXPECT_THAT(FloatsOf(response.outputs.at(0)), ElementsAre(2, 2));
+}
+
+TEST(WorkerContract, AModelThatDoesNotInitializeDoesNotLoad) {
+  WorkerBackendOptions options;
+  options.launcher = std::make_shared<ScriptedLauncher>(std::vector<PeerScript>{[](PeerEnd& peer) {
+    peer.Expect(PacketKind::kInitialize);
+    peer.Send(PacketKind::kInitialized, R"({"error":"ImportError: no module"})");
+    peer.Expect(PacketKind::kFinalize);
+  }});
+  const auto backend = CreateWorkerBackend(std::move(options));
+  const auto model = backend->LoadModel(MakeSpec("python", 8));
+  const auto instance = (*model)->CreateInstance("m_0");
+  EXPECT_THAT(instance.status().message(), HasSubstr("ImportError: no module"));
+}
+
+TEST(WorkerContract, RecyclingLosesNoRequestAndIsNoDeath) {
+  auto spec = MakeSpec("python", 8);
+  spec->parameters["MAX_REQUESTS_BEFORE_RESTART"] = "3";
+  const ScriptedModel loaded = LoadScripted({}, spec);
+  InferResponse response;
+  for (int i = 0; i < 20; ++i) {
+    const Status status = loaded.Run(static_cast<float>(i), &response);
+    ASSERT_TRUE(status.ok()) << status.message();
+  }
+  EXPECT_EQ(loaded.model->worker_counts()->deaths, 0U);
+  EXPECT_EQ(loaded.model->worker_counts()->restarts, 6U);
+  EXPECT_TRUE(loaded.model->Ready().ok());
+}
+
+TEST(WorkerContract, AnExecutionPastItsLimitKillsTheWorker) {
+  auto spec = MakeSpec("python", 8);
+  spec->parameters["EXECUTION_TIMEOUT_SECONDS"] = "0.02";
+  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
+                                              peer.Greet();
+                                              (void)peer.ExpectExecution();
+                                              peer.Expect(PacketKind::kFinalize);
+                                            }},
+                                            spec);
+  InferResponse response;
+  EXPECT_THAT(loaded.Run(1, &response).message(),
+              HasSubstr("an execution took longer than 0.02 s (EXECUTION_TIMEOUT_SECONDS)"));
+  EXPECT_TRUE(loaded.Run(1, &response).ok());
+}
+
+TEST(WorkerContract, LimitsThatAreNoNumbersAreRefused) {
+  const auto backend = CreateWorkerBackend({});
+  for (const char* name :
+       {"EXECUTION_TIMEOUT_SECONDS", "MEMORY_LIMIT_BYTES", "MAX_REQUESTS_BEFORE_RESTART"}) {
+    for (const char* value : {"", "-1", "many", "1x", "nan"}) {
+      auto spec = MakeSpec("python", 8);
+      spec->parameters[name] = value;
+      const auto model = backend->LoadModel(spec);
+      EXPECT_EQ(model.status().code(), StatusCode::kInvalidArgument) << name << value;
+      EXPECT_THAT(model.status().message(), HasSubstr(name));
+    }
+  }
+}
+
+TEST(WorkerContract, IsReadyIsAskedWhenTheModelHasIt) {
+  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
+    peer.Expect(PacketKind::kInitialize);
+    peer.Send(PacketKind::kInitialized, R"({"error":null,"has_is_ready":true})");
+    PacketReader reader(peer.Expect(PacketKind::kCheckReady).body);
+    std::string body;
+    PacketWriter writer(&body);
+    writer.U64(reader.U64());
+    writer.U8(0);
+    writer.Text("warming up");
+    peer.Send(PacketKind::kReady, body);
+    peer.Expect(PacketKind::kFinalize);
+  }});
+  std::promise<Status> answer;
+  loaded.model->CheckReady([&](Status status) { answer.set_value(std::move(status)); });
+  EXPECT_THAT(answer.get_future().get().message(), HasSubstr("warming up"));
+}
+
+TEST(WorkerContract, AutoCompleteReturnsTheConfigurationOfTheWorker) {
+  WorkerBackendOptions options;
+  std::string initialize;
+  options.launcher = std::make_shared<ScriptedLauncher>(std::vector<PeerScript>{[&](PeerEnd& peer) {
+    initialize = peer.Expect(PacketKind::kInitialize).body;
+    peer.Send(PacketKind::kInitialized, R"({"error":null,"config":{"max_batch_size":4}})");
+    peer.Expect(PacketKind::kFinalize);
+  }});
+  const auto backend = CreateWorkerBackend(std::move(options));
+  auto spec = MakeSpec("python", 8);
+  spec->path = "/models/m/1/model.py";
+  const auto config = backend->AutoComplete(*spec);
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(*config, R"({"max_batch_size":4})");
+  EXPECT_THAT(initialize, HasSubstr(R"("auto_complete":true)"));
+  EXPECT_THAT(initialize, HasSubstr(R"("model_repository":"/models/m")"));
+  EXPECT_THAT(initialize, HasSubstr(R"("version_directory":"/models/m/1")"));
+}
+
+TEST(WorkerContract, StopFailsWhatNeverEnds) {
+  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
+    peer.Greet();
+    (void)peer.ExpectExecution();
+    peer.Expect(PacketKind::kFinalize);
+  }});
+  AwaitedExecution running({MakeRequest("r", std::make_shared<RecordingSink>())});
+  loaded.instance->Execute(&running.execution, &running);
+  loaded.instance->Stop();
+  EXPECT_THAT(running.Await().message(), HasSubstr("was stopped"));
+  AwaitedExecution late({MakeRequest("r", std::make_shared<RecordingSink>())});
+  EXPECT_EQ(RunBatch(*loaded.instance, &late).code(), StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace fastserve
