@@ -54,7 +54,8 @@ def cache_settings(options: Options) -> CacheSettings | None:
             f"--cache-config=local,size={options.response_cache_byte_size}"
         )
     if options.response_cache_byte_size:
-        return LocalCacheSettings(options.response_cache_byte_size)
+        size = {"response-cache-byte-size": str(options.response_cache_byte_size)}
+        return LocalCacheSettings(_number(size, "response-cache-byte-size", 1, _MOST_BYTES))
     if not options.cache_config:
         return None
     name, values = _split(options.cache_config)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,19 @@ class ServerProcess:
         self._reader.join()
         assert self.process.stderr is not None
         self.process.stderr.close()
+
+
+@contextmanager
+def serving_all(repository: Path) -> Iterator[ServerProcess]:
+    """A server that has loaded every model of a repository, and ends well."""
+    process = ServerProcess(
+        [f"--model-repository={repository}", "--model-control-mode=explicit", "--load-model=*"]
+    )
+    try:
+        yield process.wait_started()
+        assert process.stop() == 0
+    finally:
+        process.kill()
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ def resolve_ensemble(config: ModelConfig) -> None:
         ("instance_group", bool(config.instance_group)),
         ("optimization", config.HasField("optimization")),
         ("rate_limiter", config.HasField("rate_limiter")),
+        # It would answer for a member that has been replaced since.
+        ("response_cache", config.response_cache.enable),
     ):
         if is_set:
             raise InvalidArgumentError(

@@ -2,6 +2,7 @@
 not see (control inputs and states).
 """
 
+import math
 from typing import Any
 
 from fastserve.config.parse import ModelConfig
@@ -9,6 +10,8 @@ from fastserve.config.schema import message_class
 from fastserve.errors import InvalidArgumentError
 
 DEFAULT_IDLE_US = 1_000_000
+# Of the states of a whole batch, which are one tensor.
+_MAX_STATE_ELEMENTS = 2**31 - 1
 
 _START_KINDS = {0: "CONTROL_SEQUENCE_START", 1: "CONTROL_SEQUENCE_READY", 2: "CONTROL_SEQUENCE_END"}
 _CORRID = 3
@@ -87,6 +90,7 @@ def validate_sequence_tensors(config: ModelConfig) -> None:
         taken[state.input_name] = "a state input"
         outputs.add(state.output_name)
         _validate_initial(config, state)
+        _validate_state_size(config, state)
 
 
 def _validate_controls(config: ModelConfig, taken: dict[str, str]) -> None:
@@ -174,6 +178,16 @@ def _wrong_with_state(state: Any, taken: dict[str, str], outputs: set[str]) -> s
         return f"output '{state.output_name}' is given twice; keep one"
     bad = [dim for dim in state.dims if dim < 1 and dim != -1]
     return f"'{name}' has dimension {bad[0]}; write one >= 1, or -1 if it varies" if bad else ""
+
+
+def _validate_state_size(config: ModelConfig, state: Any) -> None:
+    dims = list(state.initial_state[0].dims if state.initial_state else state.dims)
+    limit = _MAX_STATE_ELEMENTS // max(config.max_batch_size, 1)
+    if math.prod(1 if dim == -1 else dim for dim in dims) > limit:
+        raise InvalidArgumentError(
+            f"sequence batching state '{state.input_name}' has dims {dims}, expected at most "
+            f"{limit} elements with max_batch_size {config.max_batch_size} for {config.name}"
+        )
 
 
 def _validate_initial(config: ModelConfig, state: Any) -> None:

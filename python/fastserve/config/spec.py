@@ -163,9 +163,11 @@ def _warmup(sample: Any, model_directory: Path) -> dict[str, Any]:
 def _warmup_file(name: str, model_directory: Path) -> str:
     if not name:
         return ""
-    path = inside_directory(model_directory / "warmup", name, "model_warmup input_data_file")
+    field = "model_warmup input_data_file"
+    folder = inside_directory(model_directory, "warmup", field)
+    path = inside_directory(folder, name, field)
     if not path.is_file():
-        raise InvalidArgumentError(f"model_warmup input_data_file '{name}': there is no {path}")
+        raise InvalidArgumentError(f"{field} '{name}': there is no {path}")
     return str(path)
 
 

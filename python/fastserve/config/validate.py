@@ -24,6 +24,8 @@ from fastserve.errors import InvalidArgumentError, UnsupportedError
 
 # Beyond any real use; each level costs the queue a few bytes and a look.
 _MAX_PRIORITY_LEVELS = 1024
+# Each instance is a thread and its own memory.
+_MAX_INSTANCES = 1024
 
 
 def validate_config(config: ModelConfig) -> list[str]:
@@ -206,6 +208,11 @@ def _validate_priorities(config: ModelConfig) -> None:
             f"priority_levels must be at most {_MAX_PRIORITY_LEVELS} for {config.name}; "
             f"got {levels}"
         )
+    if batching.default_priority_level and not levels:
+        raise InvalidArgumentError(
+            f"default priority level must not be given without priority_levels for {config.name}; "
+            f"got {batching.default_priority_level}; write priority_levels as well, or remove it"
+        )
     if levels and not 1 <= batching.default_priority_level <= levels:
         raise InvalidArgumentError(
             f"default priority level must be in range [1, {levels}] for {config.name}; got "
@@ -256,7 +263,19 @@ def _validate_response_cache(config: ModelConfig) -> None:
 
 
 def _validate_groups(config: ModelConfig) -> None:
-    for group in config.instance_group:
+    groups = config.instance_group
+    if groups and all(group.passive for group in groups):
+        raise InvalidArgumentError(
+            f"every instance group of model {config.name} is passive, so that none would answer "
+            "requests; write passive: false in one of them"
+        )
+    count = sum(group.count for group in groups)
+    if count > _MAX_INSTANCES:
+        raise InvalidArgumentError(
+            f"the counts of the instance groups of model {config.name} must add up to at most "
+            f"{_MAX_INSTANCES}; got {count}"
+        )
+    for group in groups:
         where = f"instance group {group.name} of model {config.name}"
         if group.gpus:
             kind = "KIND_CPU" if group.kind == KIND_CPU else "KIND_MODEL"

@@ -83,6 +83,11 @@ def test_a_step_without_a_version_uses_the_newest(tmp_path: Path, version: str):
             f"rate_limiter {{ }} ensemble_scheduling {{ {STEP} }}",
             "rate_limiter must not be specified for ensemble 'e'",
         ),
+        (
+            f"response_cache {{ enable: true }} ensemble_scheduling {{ {STEP} }}",
+            "response_cache must not be specified for ensemble 'e'; write it in the configurations "
+            "of its members",
+        ),
         ("ensemble_scheduling { }", "must specify 'step' for ensemble 'e'; write"),
         (
             f"ensemble_scheduling {{ {STEP} step {{ }} }}",

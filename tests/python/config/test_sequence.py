@@ -144,6 +144,15 @@ def test_a_wrong_control_is_named_with_what_to_write(control_input, message):
             f"{STATE} initial_state {{ data_type: TYPE_FP32 dims: [ 1, 2 ] }}",
             "must say what it holds; write zero_data: true or data_file",
         ),
+        (
+            STATE.replace("-1, 2", "-1, 268435456"),
+            "'in' has dims .*, expected at most 268435455 elements with max_batch_size 8",
+        ),
+        (
+            f"{STATE} initial_state {{ data_type: TYPE_FP32 dims: [ 134217728, 2 ] "
+            "zero_data: true }",
+            r"has dims \[134217728, 2\], expected at most 268435455 elements",
+        ),
     ],
 )
 def test_a_wrong_state_is_named_with_what_to_write(state, message):

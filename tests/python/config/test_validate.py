@@ -141,6 +141,10 @@ def test_a_performance_hint_earns_one_warning(text, field):
             r"default priority level must be in range \[1, 3\] for m; got 0",
         ),
         (
+            "dynamic_batching { default_priority_level: 7 }",
+            "must not be given without priority_levels for m; got 7; write priority_levels",
+        ),
+        (
             "dynamic_batching { priority_levels: 3 default_priority_level: 4 }",
             r"default priority level must be in range \[1, 3\] for m; got 4",
         ),
@@ -187,6 +191,26 @@ def test_gpu_groups_are_skipped_with_a_warning_when_a_cpu_group_is_there():
 def test_only_gpu_groups_are_refused_with_what_to_write():
     with pytest.raises(InvalidArgumentError, match="no GPUs are available; write kind: KIND_CPU"):
         validate("instance_group { kind: KIND_GPU }")
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        "instance_group { passive: true }",
+        "instance_group { passive: true } instance_group { kind: KIND_CPU passive: true }",
+        "instance_group { passive: true } instance_group { kind: KIND_GPU }",
+    ],
+)
+def test_a_model_without_an_active_group_is_refused(groups):
+    with pytest.raises(InvalidArgumentError, match="write passive: false in one of them"):
+        validate(groups)
+    validate(groups + " instance_group { kind: KIND_CPU }")
+
+
+def test_all_groups_together_have_a_limited_number_of_instances():
+    assert validate("instance_group { count: 1000 } instance_group { count: 24 }") == []
+    with pytest.raises(InvalidArgumentError, match="add up to at most 1024; got 1025"):
+        validate("instance_group { count: 1000 } instance_group { count: 25 }")
 
 
 def test_an_automatic_group_runs_on_the_cpu():

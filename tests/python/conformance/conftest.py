@@ -10,7 +10,7 @@ import tritonclient.grpc as grpcclient
 import tritonclient.http as httpclient
 
 from tests.models.repository import write_repository
-from tests.python.conftest import IDENTITY_CONFIG, ServerProcess, write_model
+from tests.python.conftest import IDENTITY_CONFIG, ServerProcess, serving_all, write_model
 
 TYPES = {
     "BOOL": "bool",
@@ -48,14 +48,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def server(repository: Path) -> Iterator[ServerProcess]:
-    process = ServerProcess(
-        [f"--model-repository={repository}", "--model-control-mode=explicit", "--load-model=*"]
-    )
-    try:
-        yield process.wait_started()
-        assert process.stop() == 0
-    finally:
-        process.kill()
+    with serving_all(repository) as process:
+        yield process
 
 
 @pytest.fixture

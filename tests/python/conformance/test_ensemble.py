@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from tests.models.ensembles import ENSEMBLES, chain, ensemble, step, write_ensembles
 from tests.models.repository import write_repository
 from tests.python.conformance.test_control import as_dict, index_of
-from tests.python.conftest import IDENTITY_CONFIG, ServerProcess, write_model
+from tests.python.conftest import IDENTITY_CONFIG, ServerProcess, serving_all, write_model
 
 _MEMBERS = [
     "tiny",
@@ -63,14 +63,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(repository: Path) -> Iterator[ServerProcess]:
-    process = ServerProcess(
-        [f"--model-repository={repository}", "--model-control-mode=explicit", "--load-model=*"]
-    )
-    try:
-        yield process.wait_started()
-        assert process.stop() == 0
-    finally:
-        process.kill()
+    with serving_all(repository) as process:
+        yield process
 
 
 Ask = Callable[..., np.ndarray]

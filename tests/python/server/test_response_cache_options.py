@@ -61,6 +61,12 @@ def test_old_flag_is_a_local_cache_with_a_warning():
     assert any("--cache-config=local,size=1024" in warning for warning in options.warnings)
 
 
+@pytest.mark.parametrize("size", [2**63, 2**64, 2**70])
+def test_old_flag_has_the_range_of_the_new_one(size):
+    with pytest.raises(BadOptionError, match=f"byte-size is '{size}', expected .* to {2**63 - 1}"):
+        parse(["--model-repository=r", f"--response-cache-byte-size={size}"])
+
+
 def test_old_flag_of_zero_is_no_cache():
     assert cache_settings(parse(["--model-repository=r", "--response-cache-byte-size=0"])) is None
 

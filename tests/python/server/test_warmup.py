@@ -39,3 +39,17 @@ def test_a_sample_that_cannot_run_keeps_the_model_from_loading(tmp_path, source,
     with pytest.raises(FastserveError, match=message):
         server.start()
     server.close()
+
+
+def test_a_warmup_folder_that_is_elsewhere_keeps_the_model_from_loading(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "row").write_bytes(bytes(8))
+    sample = SAMPLE.format(source='input_data_file: "row"')
+    repository = tmp_path / "models"
+    model = write_model(repository, "cold", IDENTITY_CONFIG + sample)
+    (model / "warmup").symlink_to(elsewhere)
+    server = InferenceServer(repository)
+    with pytest.raises(FastserveError, match="'warmup' leaves the model's directory"):
+        server.start()
+    server.close()
