@@ -35,6 +35,8 @@ enum class PacketKind : std::uint16_t {
   kBlsCancel = 18,
   kCall = 19,
   kReturn = 20,
+  kHold = 22,
+  kGoOn = 23,
 };
 
 inline constexpr std::uint16_t kOutOfLine = 1;           // a flag of the header

@@ -31,7 +31,8 @@ WorkerSession::WorkerSession(Options options, UniqueFd socket)
       spec_(*options_.spec),
       clock_(*options_.clock),
       link_(std::make_shared<WorkerLink>(std::move(socket), options_.wakeup, options_.clock)),
-      calls_(std::make_shared<InferenceCalls>(link_, options_.host)) {}
+      calls_(std::make_shared<InferenceCalls>(link_, options_.host)),
+      held_(std::make_shared<HeldRequests>(link_)) {}
 
 bool WorkerSession::Execute(Execution* execution, ExecutionObserver* observer) {
   Status status;
@@ -273,7 +274,9 @@ Status WorkerSession::OnResponse(std::string_view body) {
     const MutexLock lock(mutex_);
     table_.Close(handle);
   }
+  if (final) held_->Forget(handle);
   Deliver(request, std::move(answer), final);
+  if (!final && request->sink != nullptr) held_->Consider(handle, request);
   return Status::Ok();
 }
 
@@ -292,6 +295,7 @@ void WorkerSession::Deliver(const RequestPtr& request, Answer answer, bool final
                          FailureReason::kCanceled);
   }
   InferResponse response = ToResponse(spec_, *request, std::move(answer));
+  response.flags_only = !is_response;
   if (!response.status.ok())
     return request->Fail(std::move(response.status), FailureReason::kOther);
   request->Respond(std::move(response), /*final=*/true);

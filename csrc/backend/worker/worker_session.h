@@ -16,6 +16,7 @@
 #include "backend/worker/answer.h"
 #include "backend/worker/execute_packet.h"
 #include "backend/worker/execution_table.h"
+#include "backend/worker/held_requests.h"
 #include "backend/worker/inference_calls.h"
 #include "backend/worker/worker_link.h"
 #include "base/mutex.h"
@@ -105,6 +106,7 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   const Clock& clock_;
   const std::shared_ptr<WorkerLink> link_;
   const std::shared_ptr<InferenceCalls> calls_;
+  const std::shared_ptr<HeldRequests> held_;
   std::optional<WorkerGreeting> greeting_;
   std::atomic<std::uint64_t> requests_taken_{0};
 

@@ -18,6 +18,7 @@ from .worker_state import WorkerState
 
 _EXECUTED = struct.Struct("<QB")
 _RESCHEDULED = 2  # a flag of RESPONSE
+_LOOK_EVERY = 16  # responses, for what came meanwhile
 
 Answers = List[Tuple[Any, Sequence[str]]]
 
@@ -35,6 +36,7 @@ class Executor:
         self._execute = model.execute
         self._instance_name = instance_name
         self._decoupled = decoupled
+        self._sent = 0
         self._tasks: Set[Any] = set()
         self.is_async = inspect.iscoroutinefunction(model.execute)
 
@@ -200,9 +202,19 @@ class Executor:
             )
         except Exception as failure:
             raise TritonModelException(f"the response cannot be sent: {failure}") from failure
+        self._await_reader(handle)
         if flags & RESPONSE_FINAL:
             self._state.live.pop(handle, None)
         self._channel.send(RESPONSE, body)
+
+    def _await_reader(self, handle: int) -> None:
+        """Waits as long as the request's reader is behind (HOLD): others go on."""
+        self._sent += 1
+        if self._sent % _LOOK_EVERY == 0:
+            self._channel.drain()
+        waiter = self._state.holds.get(handle)
+        if waiter is not None:
+            self._channel.wait(waiter)
 
     def _check_returned(self, result: Any) -> None:
         if result is not None:

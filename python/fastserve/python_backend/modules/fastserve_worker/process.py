@@ -24,12 +24,15 @@ from .channel import (
     CHECK_READY,
     EXECUTE,
     FINALIZE,
+    GO_ON,
+    HOLD,
     INITIALIZE,
     INITIALIZED,
     LOG_SETTINGS,
     READY,
     RETURN,
     Channel,
+    Waiter,
 )
 from .errors import describe
 from .execution import Executor
@@ -109,6 +112,8 @@ class Worker:
                 EXECUTE: self._on(self._execute),
                 FINALIZE: self._on(self._finalize),
                 CANCEL: self._cancel,
+                HOLD: self._hold,
+                GO_ON: self._go_on,
                 CHECK_READY: self._check_ready,
                 LOG_SETTINGS: self._set_log_level,
                 BLS_RESPONSE: calls.on_response,
@@ -225,6 +230,17 @@ class Worker:
             cancelled = live.get(handle)
             if cancelled is not None:
                 cancelled[0] = True
+
+    def _hold(self, body: bytes) -> None:
+        """A request's reader does not keep up: its senders are to wait."""
+        (handle,) = _HANDLES.unpack(body)
+        if handle in self._state.live:
+            self._state.holds.setdefault(handle, Waiter())
+
+    def _go_on(self, body: bytes) -> None:
+        waiter = self._state.holds.pop(_HANDLES.unpack(body)[0], None)
+        if waiter is not None:
+            self._channel.complete(waiter)
 
     def _set_log_level(self, body: bytes) -> None:
         self._state.log_level = int(json.loads(body)["level"])

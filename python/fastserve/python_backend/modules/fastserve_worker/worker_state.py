@@ -28,6 +28,8 @@ class WorkerState:
         self.calls = Calls(channel, self._take_over)
         self.calls.default_caller = self._default_caller
         self.live: Dict[int, List[bool]] = {}
+        # What the senders of a request wait for whose reader does not keep up.
+        self.holds: Dict[int, Waiter] = {}
         self.log_level = INFO
         self.version_directory = ""
         self.executing = False
