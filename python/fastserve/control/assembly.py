@@ -69,7 +69,7 @@ class BackendRegistry:
             self._serves_calls = True
         path = None if name == "python" else find_python_backend(name, self._backend_directory)
         self._engine.register_python_backend(
-            sys.executable, str(worker_script()), (name, "" if path is None else str(path))
+            sys.executable, str(worker_script()), name, "" if path is None else str(path)
         )
 
     def _register_onnxruntime(self) -> None:
