@@ -156,7 +156,7 @@ class DynamicBatcher final : public Scheduler,
   // Set by Start.
   bool has_host_policies_ = false;
   bool never_blocks_ = false;  // true of every instance
-  EventCount work_;                 // the holder of the forming role waits here
+  EventCount work_;            // the holder of the forming role waits here
 
   Mutex mutex_;
   PolicyQueue queue_;  // guarded by mutex_, but for what is thread safe

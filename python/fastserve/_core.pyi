@@ -12,6 +12,7 @@ __all__: list[str] = [
     "Arrival",
     "CancelledError",
     "CannedGrpcServer",
+    "ControlQueue",
     "Engine",
     "FastserveError",
     "GrpcServer",
