@@ -48,7 +48,7 @@ DynamicBatcher::DynamicBatcher(Options options)
 
 DynamicBatcher::~DynamicBatcher() = default;
 
-void DynamicBatcher::Start() {
+void DynamicBatcher::MakeSlots() {
   for (std::size_t i = 0; i < instances_.size(); ++i) {
     const HostPolicy* const policy = host_policies_.empty() ? nullptr : host_policies_[i];
     has_host_policies_ |= policy != nullptr;
@@ -58,6 +58,10 @@ void DynamicBatcher::Start() {
       slots_.push_back(std::make_unique<BatchSlot>(this, instances_[i].get(), i, claim, policy));
     }
   }
+}
+
+void DynamicBatcher::Start() {
+  MakeSlots();
   for (const auto& claim : claims_) claim->set_on_reserved([this] { work_.NotifyOne(); });
   {
     const MutexLock lock(mutex_);

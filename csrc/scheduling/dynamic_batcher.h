@@ -102,6 +102,7 @@ class DynamicBatcher final : public Scheduler,
 
   explicit DynamicBatcher(Options options);
   void Start();
+  void MakeSlots();
   // `home`: the host policy of the slot that the worker is there for; it follows that of the slot
   // that it runs.
   void WorkerLoop(const HostPolicy* home);
@@ -152,9 +153,10 @@ class DynamicBatcher final : public Scheduler,
   const std::unique_ptr<std::atomic<std::uint64_t>[]> level_pending_;
   std::atomic<std::int64_t> cost_ns_{0};  // moving average of one execution; 0 = not measured yet
   std::atomic<bool> stopping_{false};
-  bool has_host_policies_ = false;  // set by Start
-  bool never_blocks_ = false;       // set by Start: true of every instance
-  EventCount work_;                 // the holder of the forming role waits here
+  // Set by Start.
+  bool has_host_policies_ = false;
+  bool never_blocks_ = false;  // true of every instance
+  EventCount work_;            // the holder of the forming role waits here
 
   Mutex mutex_;
   PolicyQueue queue_;  // guarded by mutex_, but for what is thread safe

@@ -101,6 +101,7 @@ bool SupervisedWorker::ready() const {
 void SupervisedWorker::Run() {
   const auto is_stopping = [this] { return stopping(); };
   Result<std::unique_ptr<WorkerLife>> first = Begin(plan_, wakeup_, is_stopping);
+  if (first.ok()) BecomeReady(**first);
   {
     const MutexLock lock(mutex_);
     first_over_ = true;
@@ -110,13 +111,12 @@ void SupervisedWorker::Run() {
   }
   if (!first.ok()) return;
   std::unique_ptr<WorkerLife> life = std::move(*first);
-  for (;;) {
-    BecomeReady(*life);
+  while (life != nullptr) {
     const Outcome outcome = Serve(life.get());
     life.reset();
     if (outcome == Outcome::kStopped) break;
     life = Restart(/*at_once=*/outcome == Outcome::kRecycled);
-    if (life == nullptr) break;
+    if (life != nullptr) BecomeReady(*life);
   }
   if (counts_as_ready_) tally_->OnLeave();
   {

@@ -1,0 +1,117 @@
+// The dynamic batcher over instances that never block: whoever brings a request or a completion
+// hands the batches on, and a request that a running one waits for is never put behind it.
+#include <gmock/gmock.h>
+
+#include "scheduling/dynamic_batcher.h"
+#include "support/fake_clock.h"
+#include "support/manual_backend.h"
+#include "support/requests.h"
+
+namespace fastserve {
+namespace {
+
+using ::testing::ElementsAre;
+
+class AsynchronousInstance final : public BackendInstance {
+ public:
+  explicit AsynchronousInstance(std::shared_ptr<ManualStrings> strings)
+      : strings_(std::move(strings)) {}
+  int depth() const override { return 2; }
+  bool never_blocks() const override { return true; }
+  void Execute(Execution* execution, ExecutionObserver* observer) override {
+    strings_->Begin(execution, observer);
+  }
+
+ private:
+  const std::shared_ptr<ManualStrings> strings_;
+};
+
+class AsynchronousInstances : public ::testing::Test {
+ protected:
+  void Start(std::size_t instances) {
+    DynamicBatcher::Options options;
+    options.spec = MakeSpec("manual", 0);
+    for (std::size_t i = 0; i < instances; ++i) {
+      strings_.push_back(std::make_shared<ManualStrings>());
+      options.instances.push_back(std::make_unique<AsynchronousInstance>(strings_[i]));
+    }
+    options.clock = &clock_;
+    options.timer = &timer_;
+    options.statistics = std::make_shared<ModelStatistics>(StatisticsOptions{});
+    batcher_ = DynamicBatcher::Create(std::move(options));
+  }
+  void TearDown() override { batcher_->Stop(); }
+
+  // On this thread, as an I/O thread does.
+  void Submit(const std::string& id, RequestPtr caller = nullptr) {
+    const RequestPtr request = MakeRequest(id, sink_);
+    request->caller = std::move(caller);
+    ASSERT_TRUE(batcher_->lendable());
+    batcher_->Enqueue(request, /*lend=*/true);
+    (void)batcher_->RunLent();
+  }
+  std::size_t Started(std::size_t instance) { return strings_[instance]->AwaitStarted(0); }
+
+  FakeClock clock_;
+  DeadlineTimer timer_{clock_};
+  std::vector<std::shared_ptr<ManualStrings>> strings_;
+  std::shared_ptr<RecordingSink> sink_ = std::make_shared<RecordingSink>();
+  std::shared_ptr<DynamicBatcher> batcher_;
+};
+
+TEST_F(AsynchronousInstances, TheThreadThatBringsARequestHandsItOn) {
+  Start(1);
+  Submit("a");
+  EXPECT_EQ(Started(0), 1U);
+  EXPECT_EQ(sink_->count(), 0U);
+  strings_[0]->End();
+  EXPECT_EQ(sink_->count(), 1U);
+}
+
+TEST_F(AsynchronousInstances, AnInstanceHasTwoBatchesAndTheCompletionOfOneBringsTheNext) {
+  Start(1);
+  for (const char* id : {"a", "b", "c"}) Submit(id);
+  EXPECT_EQ(Started(0), 2U);
+  strings_[0]->End();
+  EXPECT_EQ(Started(0), 3U);
+  EXPECT_THAT(strings_[0]->last_started(), ElementsAre("c"));
+  strings_[0]->End();
+  strings_[0]->End();
+  EXPECT_EQ(sink_->count(), 3U);
+}
+
+TEST_F(AsynchronousInstances, AnIdleInstanceComesBeforeASecondBatchForABusyOne) {
+  Start(2);
+  Submit("a");
+  Submit("b");
+  EXPECT_EQ(Started(0), 1U);
+  EXPECT_EQ(Started(1), 1U);
+  strings_[0]->End();
+  strings_[1]->End();
+}
+
+TEST_F(AsynchronousInstances, WhatARunningRequestWaitsForIsNotPutBehindIt) {
+  Start(1);
+  const RequestPtr caller = MakeRequest("caller", sink_);
+  batcher_->Enqueue(caller, /*lend=*/true);
+  (void)batcher_->RunLent();
+  Submit("nested", caller);
+  EXPECT_EQ(Started(0), 1U);
+  strings_[0]->End();
+  EXPECT_EQ(Started(0), 2U);
+  EXPECT_THAT(strings_[0]->last_started(), ElementsAre("nested"));
+  strings_[0]->End();
+}
+
+TEST_F(AsynchronousInstances, WhatWaitsWhenItStopsFails) {
+  Start(1);
+  for (const char* id : {"a", "b", "c"}) Submit(id);
+  batcher_->Stop();
+  EXPECT_EQ(sink_->Await(1).at(0).response.status.code(), StatusCode::kUnavailable);
+  strings_[0]->End();
+  strings_[0]->End();
+  EXPECT_EQ(sink_->Await(3).size(), 3U);
+}
+
+}  // namespace
+}  // namespace fastserve
