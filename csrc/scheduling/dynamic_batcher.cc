@@ -19,10 +19,12 @@ constexpr int kCostWeight = 8;  // the newest measurement counts one eighth
 
 }  // namespace
 
-std::shared_ptr<DynamicBatcher> DynamicBatcher::Create(Options options) {
+Result<std::shared_ptr<DynamicBatcher>> DynamicBatcher::Create(Options options) {
   std::shared_ptr<DynamicBatcher> batcher(new DynamicBatcher(std::move(options)));
-  batcher->Start();
-  return batcher;
+  Status status = batcher->Start();
+  if (status.ok()) return batcher;
+  batcher->Stop();
+  return status;
 }
 
 DynamicBatcher::DynamicBatcher(Options options)
@@ -47,7 +49,7 @@ DynamicBatcher::DynamicBatcher(Options options)
 
 DynamicBatcher::~DynamicBatcher() = default;
 
-void DynamicBatcher::Start() {
+Status DynamicBatcher::Start() {
   for (std::size_t i = 0; i < instances_.size(); ++i) {
     const HostPolicy* const policy = host_policies_.empty() ? nullptr : host_policies_[i];
     has_host_policies_ |= policy != nullptr;
@@ -63,12 +65,19 @@ void DynamicBatcher::Start() {
     if (spec_->dynamic_batching.self_tuning && spec_->max_batch_size > 1)
       tuning_ = std::make_unique<SelfTuning>(spec_->max_batch_size, slots_.size());
   }
-  if (!own_threads_) return;
+  return own_threads_ ? StartWorkers() : Status::Ok();
+}
+
+Status DynamicBatcher::StartWorkers() {
   for (const auto& slot : slots_) {
-    workers_.emplace_back("fs-instance", [self = shared_from_this(), home = slot->host_policy()] {
-      self->WorkerLoop(home);
-    });
+    FASTSERVE_ASSIGN_OR_RETURN(WorkerThread worker,
+                               WorkerThread::TryStart("fs-instance", [self = shared_from_this(),
+                                                                      home = slot->host_policy()] {
+                                 self->WorkerLoop(home);
+                               }));
+    workers_.push_back(std::move(worker));
   }
+  return Status::Ok();
 }
 
 void DynamicBatcher::Stop() {
