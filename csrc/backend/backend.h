@@ -44,7 +44,8 @@ struct Execution {
 };
 
 // Told once per execution. Any thread; `status` not OK fails every request of the batch (reason
-// BACKEND).
+// BACKEND), of a decoupled model those that have had no final response: its backend answers none
+// of them any more.
 class ExecutionObserver {
  public:
   virtual ~ExecutionObserver() = default;

@@ -21,6 +21,8 @@ namespace {
 // What may wait for Redis: beyond it a lookup finds nothing and an insertion is left out.
 constexpr std::size_t kMostCommands = 4096;
 constexpr std::size_t kMostValueBytes = std::size_t{64} << 20;
+// Of the deadline: what takes longer to send would end the connection, for everybody.
+constexpr std::int64_t kValueBytesPerMs = 40 << 10;
 constexpr std::string_view kNamePrefix = "fastserve:1:";
 
 }  // namespace
@@ -54,9 +56,14 @@ bool RedisCache::StartLookup(const RequestKey& key,
 }
 
 void RedisCache::Insert(const RequestKey& key, const InferResponse& response) {
-  if (!connected() || TensorBytes(response) > kMostValueBytes) return;
+  if (!connected() || TensorBytes(response) > most_value_bytes()) return;
   Result<std::string> value = SerializeResponse(response);
   if (value.ok()) Enqueue({key, nullptr, std::move(*value), 0});
+}
+
+std::size_t RedisCache::most_value_bytes() const {
+  const std::int64_t deadline_ms = std::clamp<std::int64_t>(options_.deadline_ms, 0, 1 << 20);
+  return std::min(kMostValueBytes, static_cast<std::size_t>(deadline_ms * kValueBytesPerMs));
 }
 
 void RedisCache::Stop() {
@@ -101,7 +108,7 @@ bool RedisCache::Enqueue(Command command) {
   {
     const MutexLock lock(mutex_);
     if (!connected_ || waiting_commands_ >= kMostCommands ||
-        bytes > kMostValueBytes - waiting_bytes_) {
+        bytes > most_value_bytes() - waiting_bytes_) {
       return false;
     }
     ++waiting_commands_;
@@ -203,7 +210,6 @@ void RedisCache::Finish(const Command& command, CachedResponse response) {
 }
 
 void RedisCache::OnReady() {
-  reconnect_delay_.Reset();
   connect_until_ns_ = 0;
   reported_lost_ = false;
   reported_error_ = false;
@@ -237,6 +243,8 @@ void RedisCache::OnAnswer(std::optional<std::span<const std::byte>> value, std::
   if (sent_.empty()) return;
   const Command command = std::move(sent_.front());
   sent_.pop_front();
+  // Not on connecting: a server that answers too late would be connected to ten times a second.
+  if (clock_.NowNs() < command.deadline_ns) reconnect_delay_.Reset();
   CachedResponse response;
   std::string complaint(error);
   if (value && command.observer != nullptr) {

@@ -1,8 +1,33 @@
 #include "cache/single_flight.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace fastserve {
+
+namespace {
+
+// Whether the model could have given this response: the requested outputs, each of its data type.
+bool FitsRequest(const ModelSpec& spec, const InferRequest& request,
+                 const InferResponse& response) {
+  const auto fits = [&](const Tensor& output) {
+    const TensorSpec* known = FindTensor(spec.outputs, output.name);
+    if (known == nullptr) return false;
+    if (request.outputs.empty()) return output.type == known->type;
+    const auto requested = std::ranges::find(request.outputs, output.name, &RequestedOutput::name);
+    if (requested == request.outputs.end()) return false;
+    const bool classified = requested->classification_count != 0;
+    return output.type == (classified ? DataType::kBytes : known->type);
+  };
+  const auto is_there = [&](const RequestedOutput& output) {
+    return std::ranges::count(response.outputs, output.name, &Tensor::name) == 1;
+  };
+  return std::ranges::all_of(response.outputs, fits) &&
+         std::ranges::all_of(request.outputs, is_there);
+}
+
+}  // namespace
 
 // The requests of one key: those that wait, and the leader while it is computed.
 //
@@ -32,7 +57,7 @@ class SingleFlight::Flight final : public ResponseSink,
 
   void OnLookup(CachedResponse response) override {
     lookup_end_ns_ = Now();
-    if (response == nullptr) {
+    if (response == nullptr || !owner_->CouldAnswer(this, *response)) {
       Lead(/*may_lend=*/false);
       return;
     }
@@ -55,7 +80,7 @@ class SingleFlight::Flight final : public ResponseSink,
     owner_->options_.cache->Insert(key, response);
     const std::int64_t landed_ns = Now();
     // Inserted first: a request that finds no flight any more finds the response.
-    const std::vector<Waiter> waiters = owner_->Land(this);
+    const std::list<Waiter> waiters = owner_->Land(this);
     const InferResponse shared = waiters.empty() ? InferResponse() : response;
     owner_->options_.model->OnCacheMiss(lookup_ns() + landed_ns - insert_start_ns);
     sink->OnResponse(request, std::move(response), final);
@@ -74,17 +99,37 @@ class SingleFlight::Flight final : public ResponseSink,
 
   const RequestKey key;
   const std::uint64_t priority;
-  // Guarded by the owner's mutex. By request, so that thousands that are cancelled stay cheap.
-  std::unordered_map<const InferRequest*, Waiter> waiters;
+  // --- guarded by the owner's mutex ---
+  // Shared: each of those that wait is to have the leader's response.
+  void Add(const RequestPtr& request, std::int64_t now_ns) {
+    waiters.push_back({request, now_ns});
+    places.emplace(request.get(), std::prev(waiters.end()));
+    ShareWithWaiters();
+  }
+  RequestPtr Take(std::list<Waiter>::iterator place) {
+    RequestPtr request = std::move(place->request);
+    places.erase(request.get());
+    waiters.erase(place);
+    ShareWithWaiters();
+    return request;
+  }
+  void ShareWithWaiters() const {
+    if (leader != nullptr)
+      leader->response_is_shared.store(!waiters.empty(), std::memory_order_relaxed);
+  }
+
+  std::list<Waiter> waiters;  // oldest first
+  // By request, so that thousands that are cancelled stay cheap.
+  std::unordered_map<const InferRequest*, std::list<Waiter>::iterator> places;
+  InferRequest* leader = nullptr;  // being computed; kept alive by whoever computes it
 
  private:
   bool Lead(bool may_lend) {
-    const RequestPtr leader = owner_->TakeLeader(this);
-    if (leader == nullptr) return false;
-    leader->response_is_shared = true;
-    leader_sink_ = std::move(leader->sink);
-    leader->sink = shared_from_this();
-    return owner_->options_.model->Compute(leader, may_lend);
+    const RequestPtr next = owner_->TakeLeader(this);
+    if (next == nullptr) return false;
+    leader_sink_ = std::move(next->sink);
+    next->sink = shared_from_this();
+    return owner_->options_.model->Compute(next, may_lend);
   }
 
   // The leader failed.
@@ -144,7 +189,7 @@ SingleFlight::Joined SingleFlight::Join(const RequestKey& key, const RequestPtr&
     joined.cancelled = true;
     return joined;
   }
-  flight->waiters.emplace(request.get(), Waiter{request, now_ns});
+  flight->Add(request, now_ns);
   ++waiting_requests_;
   if (follows) return joined;
   // Nobody waits for a request with a timeout of its own either: it may expire early.
@@ -153,32 +198,44 @@ SingleFlight::Joined SingleFlight::Join(const RequestKey& key, const RequestPtr&
   return joined;
 }
 
+bool SingleFlight::CouldAnswer(Flight* flight, const InferResponse& response) const {
+  RequestPtr request;
+  {
+    const MutexLock lock(mutex_);
+    if (flight->waiters.empty()) return false;
+    request = flight->waiters.front().request;
+  }
+  return FitsRequest(*options_.spec, *request, response);
+}
+
 RequestPtr SingleFlight::TakeLeader(Flight* flight) {
   const MutexLock lock(mutex_);
+  flight->leader = nullptr;
   if (flight->waiters.empty()) {
     EraseLocked(flight);
     return nullptr;
   }
-  RequestPtr leader = std::move(flight->waiters.begin()->second.request);
-  flight->waiters.erase(flight->waiters.begin());
+  RequestPtr leader = flight->Take(flight->waiters.begin());
+  flight->leader = leader.get();
+  flight->ShareWithWaiters();
   --waiting_requests_;
   return leader;
 }
 
-std::vector<SingleFlight::Waiter> SingleFlight::Land(Flight* flight) {
+std::list<SingleFlight::Waiter> SingleFlight::Land(Flight* flight) {
   const MutexLock lock(mutex_);
   EraseLocked(flight);
   waiting_requests_ -= flight->waiters.size();
-  std::vector<Waiter> waiters;
-  waiters.reserve(flight->waiters.size());
-  for (auto& [unused, waiter] : flight->waiters) waiters.push_back(std::move(waiter));
-  flight->waiters.clear();
-  return waiters;
+  flight->leader = nullptr;
+  flight->places.clear();
+  return std::exchange(flight->waiters, {});
 }
 
 bool SingleFlight::Remove(Flight* flight, const RequestPtr& request) {
   const MutexLock lock(mutex_);
-  if (flight->waiters.erase(request.get()) == 0) return false;
+  const auto place = flight->places.find(request.get());
+  if (place == flight->places.end()) return false;
+  flight->Take(place->second);
   --waiting_requests_;
   return true;
 }

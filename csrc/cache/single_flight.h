@@ -15,9 +15,9 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <unordered_map>
-#include <vector>
 
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -51,7 +51,8 @@ class CachedModel {
 //    given to Compute.
 // 2. Requests with one key and one priority that are under way together are computed once, unless
 //    the leader fails. A request with a queue timeout of its own never waits for another one.
-// 3. When the leader is cancelled, the next that waits leads. When it fails, each of those that
+// 3. When the leader is cancelled, the oldest that waits leads; it is computed to its end all the
+//    same while others wait for it. When it fails, each of those that
 //    wait is computed by itself: its failure may have been the leader's own.
 // 4. Only OK responses are inserted.
 class SingleFlight : public std::enable_shared_from_this<SingleFlight> {
@@ -89,10 +90,13 @@ class SingleFlight : public std::enable_shared_from_this<SingleFlight> {
 
   // Puts the request into the flight of its key, or into a new one.
   Joined Join(const RequestKey& key, const RequestPtr& request, std::int64_t now_ns);
-  // The next that waits becomes the leader; null, and the flight is over, when nobody waits.
+  // Whether a response from elsewhere is one of this model to those that wait: anybody may have
+  // written it.
+  bool CouldAnswer(Flight* flight, const InferResponse& response) const;
+  // The oldest that waits becomes the leader; null, and the flight is over, when nobody waits.
   RequestPtr TakeLeader(Flight* flight);
   // Ends the flight: nobody joins it any more.
-  std::vector<Waiter> Land(Flight* flight);
+  std::list<Waiter> Land(Flight* flight);
   bool Remove(Flight* flight, const RequestPtr& request);
   void EraseLocked(Flight* flight) REQUIRES(mutex_);
 

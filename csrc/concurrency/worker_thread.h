@@ -5,6 +5,8 @@
 #include <string>
 #include <thread>
 
+#include "base/status.h"
+
 namespace fastserve {
 
 // Owned and used by one thread; the destructor joins. The body runs with every signal blocked, so
@@ -15,6 +17,9 @@ class WorkerThread {
   // Starts `body`. `name` is shown by top and gdb, cut to 15 characters. The process ends when no
   // thread can be made.
   WorkerThread(const std::string& name, std::function<void()> body) noexcept;
+  // The same, where the caller can do without the thread. Error: Unavailable when none can be made;
+  // `body` is not run then.
+  static Result<WorkerThread> TryStart(const std::string& name, std::function<void()> body);
   ~WorkerThread() { Join(); }
   WorkerThread(WorkerThread&& other) noexcept = default;
   WorkerThread& operator=(WorkerThread&& other) noexcept {
@@ -38,6 +43,9 @@ class WorkerThread {
   }
 
  private:
+  // Throws std::system_error when no thread can be made.
+  void Start(const std::string& name, std::function<void()> body);
+
   std::thread thread_;
 };
 

@@ -92,7 +92,7 @@ Status LoadedModel::Start(Backend* backend, const Environment& environment) {
   }
   capacity_ = options.instances.size();
   if (spec_->sequence_batching.enabled) return StartSequences(std::move(options), environment);
-  scheduler_ = DynamicBatcher::Create(std::move(options));
+  FASTSERVE_ASSIGN_OR_RETURN(scheduler_, DynamicBatcher::Create(std::move(options)));
   return Status::Ok();
 }
 

@@ -129,8 +129,9 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   // max_inflight_requests: what the deadlock rule of docs/design/005 looks at. Orders nothing.
   std::atomic<bool> holds_instance{false};
 
-  // Others are given the response too: it is made and sent although this request is cancelled.
-  bool response_is_shared = false;
+  // Others are given the response too: it is made and sent although this request is cancelled. Set
+  // by the response cache, at any time.
+  std::atomic<bool> response_is_shared{false};
 
   // Resolved by Engine::Submit.
   std::shared_ptr<const ModelSpec> spec;
@@ -171,7 +172,9 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   void NotifyRoom();
 
   // Nobody takes the response any more.
-  bool abandoned() const { return cancelled() && !response_is_shared; }
+  bool abandoned() const {
+    return cancelled() && !response_is_shared.load(std::memory_order_relaxed);
+  }
 
   // For schedulers: who is told of a cancellation while the request waits; null when it no longer
   // waits. Returns false when the request was cancelled already (the hook is then not called).

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "scheduling/ragged_batch.h"
+
 namespace fastserve {
 
 namespace {
@@ -33,6 +35,7 @@ BatchPolicy::BatchPolicy(const ModelSpec& spec)
           std::min<std::uint64_t>(spec.dynamic_batching.max_queue_delay_us, INT64_MAX / 4000) *
           1000)),
       ragged_(RaggedInputs(spec)),
+      counted_(CountedInputs(spec)),
       preferred_(spec.dynamic_batching.preferred_batch_sizes) {
   if (preferred_.empty()) preferred_.push_back(max_batch_size_);
   std::sort(preferred_.begin(), preferred_.end());
@@ -42,14 +45,16 @@ bool BatchPolicy::IsPreferred(std::int64_t batch_size) const {
   return std::binary_search(preferred_.begin(), preferred_.end(), batch_size);
 }
 
-// A request of more rows than the limit is a batch of its own.
+// A request of more rows or elements than the limit is a batch of its own.
 BatchPolicy::Prefix BatchPolicy::LongestPrefix(const PolicyQueue& queue,
                                                std::int64_t row_limit) const {
   const InferRequest* head = queue.front();
   Prefix prefix;
+  BatchElements elements(counted_);
   for (const InferRequest* request = head; request != nullptr; request = queue.Next(request)) {
-    const bool fits = prefix.all.batch_size + request->batch_size <= row_limit || request == head;
-    if (!fits || !SameBatchShape(*head, *request, ragged_)) {
+    const bool fits = prefix.all.batch_size + request->batch_size <= row_limit &&
+                      SameBatchShape(*head, *request, ragged_);
+    if (!(elements.Add(*request) && fits) && request != head) {
       prefix.closed = true;
       break;
     }
@@ -77,10 +82,10 @@ BatchChoice BatchPolicy::Choose(const PolicyQueue& queue, std::int64_t now_ns) c
 
 BatchChoice BatchPolicy::ChooseTuned(const PolicyQueue& queue, const SelfTuning& tuning,
                                      std::int64_t now_ns) const {
-  const Prefix prefix = LongestPrefix(queue, tuning.row_limit());
+  const std::int64_t row_limit = tuning.row_limit();
+  const Prefix prefix = LongestPrefix(queue, row_limit);
   BatchChoice choice = prefix.all;
-  if (choice.request_count == 0 || prefix.closed || choice.batch_size >= max_batch_size_)
-    return choice;
+  if (choice.request_count == 0 || prefix.closed || choice.batch_size >= row_limit) return choice;
   const std::int64_t until_ns = tuning.WaitUntilNs(choice.batch_size, now_ns);
   // Nobody's timeout passes because of a wait that its configuration does not ask for.
   const std::int64_t timeout_ns = queue.next_deadline_ns();

@@ -53,6 +53,7 @@ class BatchPolicy {
   const std::int64_t max_batch_size_;
   const std::int64_t max_queue_delay_ns_;
   const std::vector<std::string> ragged_;
+  const std::vector<std::string> counted_;
   std::vector<std::int64_t> preferred_;  // ascending; max_batch_size when none are configured
 };
 

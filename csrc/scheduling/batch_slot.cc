@@ -58,10 +58,19 @@ void BatchSlot::OnExecuted(Execution* execution, Status status) {
   batcher_.RecordCost(times_.compute_output_start_ns - times_.compute_start_ns);
   if (instance_.takes_requests()) {
     responses_ = std::exchange(execution->responses, {});
+    if (status.ok()) status = CheckResponseCount();
   } else if (status.ok()) {
     status = SplitBatch(*batcher_.spec_, execution, &responses_);
   }
   Finish(status);
+}
+
+Status BatchSlot::CheckResponseCount() const {
+  const std::size_t expected = batcher_.spec_->decoupled ? 0 : execution_.requests.size();
+  if (responses_.size() == expected) return Status::Ok();
+  return Status::Internal("model '" + batcher_.spec_->name + "': the backend returned " +
+                          std::to_string(responses_.size()) + " responses, expected " +
+                          std::to_string(expected));
 }
 
 void BatchSlot::Finish(const Status& status) {
@@ -104,7 +113,12 @@ void BatchSlot::Record(bool succeeded) {
 }
 
 void BatchSlot::Respond(const Status& status) {
-  if (batcher_.spec_->decoupled) return;  // its backend does
+  if (batcher_.spec_->decoupled) {  // its backend does, unless it failed
+    for (const RequestPtr& request : execution_.requests) {
+      if (!status.ok() && !request->completed()) request->Fail(status, FailureReason::kBackend);
+    }
+    return;
+  }
   if (batcher_.order_ == nullptr) {
     SendResponses(execution_.requests, times_, status, &responses_);
     return;

@@ -40,6 +40,9 @@ class BatchSlot final : public ExecutionObserver {
   void OnExecuted(Execution* execution, Status status) override;
 
  private:
+  // Of a backend that answers each request itself: one response per request, none of a decoupled
+  // model.
+  Status CheckResponseCount() const;
   void Finish(const Status& status);
   // Counts the batch, and of its requests those that are answered.
   void Record(bool succeeded);

@@ -20,10 +20,12 @@ constexpr int kCostWeight = 8;  // the newest measurement counts one eighth
 
 }  // namespace
 
-std::shared_ptr<DynamicBatcher> DynamicBatcher::Create(Options options) {
+Result<std::shared_ptr<DynamicBatcher>> DynamicBatcher::Create(Options options) {
   std::shared_ptr<DynamicBatcher> batcher(new DynamicBatcher(std::move(options)));
-  batcher->Start();
-  return batcher;
+  Status status = batcher->Start();
+  if (status.ok()) return batcher;
+  batcher->Stop();
+  return status;
 }
 
 DynamicBatcher::DynamicBatcher(Options options)
@@ -60,7 +62,7 @@ void DynamicBatcher::MakeSlots() {
   }
 }
 
-void DynamicBatcher::Start() {
+Status DynamicBatcher::Start() {
   MakeSlots();
   for (const auto& claim : claims_) claim->set_on_reserved([this] { work_.NotifyOne(); });
   {
@@ -70,13 +72,20 @@ void DynamicBatcher::Start() {
     if (spec_->dynamic_batching.self_tuning && spec_->max_batch_size > 1)
       tuning_ = std::make_unique<SelfTuning>(spec_->max_batch_size, slots_.size());
   }
-  if (!own_threads_) return;
+  return own_threads_ ? StartWorkers() : Status::Ok();
+}
+
+Status DynamicBatcher::StartWorkers() {
   for (const auto& slot : slots_) {
-    workers_.emplace_back("fs-instance", [self = shared_from_this(), home = slot->host_policy()] {
-      self->WorkerLoop(home);
-    });
-    if (never_blocks_) return;  // one is enough for what becomes due later
+    FASTSERVE_ASSIGN_OR_RETURN(WorkerThread worker,
+                               WorkerThread::TryStart("fs-instance", [self = shared_from_this(),
+                                                                      home = slot->host_policy()] {
+                                 self->WorkerLoop(home);
+                               }));
+    workers_.push_back(std::move(worker));
+    if (never_blocks_) break;  // one is enough for what becomes due later
   }
+  return Status::Ok();
 }
 
 void DynamicBatcher::Stop() {

@@ -65,8 +65,8 @@ class DynamicBatcher final : public Scheduler,
     bool own_threads = true;
   };
 
-  // Starts the worker threads.
-  static std::shared_ptr<DynamicBatcher> Create(Options options);
+  // Starts the worker threads. Error: Unavailable when there is no thread for an instance.
+  static Result<std::shared_ptr<DynamicBatcher>> Create(Options options);
   // Stop() must have been called.
   ~DynamicBatcher() override;
 
@@ -101,8 +101,9 @@ class DynamicBatcher final : public Scheduler,
   };
 
   explicit DynamicBatcher(Options options);
-  void Start();
   void MakeSlots();
+  Status Start();
+  Status StartWorkers();
   // `home`: the host policy of the slot that the worker is there for; it follows that of the slot
   // that it runs.
   void WorkerLoop(const HostPolicy* home);

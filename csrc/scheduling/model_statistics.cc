@@ -37,12 +37,15 @@ void ModelStatistics::RecordBatch(const std::vector<RequestPtr>& requests, std::
     const std::int64_t whole = times.compute_end_ns - request->timestamps.request_start;
     queue_ns += queued;
     request_ns += whole;
+    if (!succeeded) continue;
     Record(&histograms_.queue, queued);
     Record(&histograms_.request, whole);
   }
-  Record(&histograms_.compute_input, input_ns, requests.size());
-  Record(&histograms_.compute_infer, infer_ns, requests.size());
-  Record(&histograms_.compute_output, output_ns, requests.size());
+  if (succeeded) {
+    Record(&histograms_.compute_input, input_ns, requests.size());
+    Record(&histograms_.compute_infer, infer_ns, requests.size());
+    Record(&histograms_.compute_output, output_ns, requests.size());
+  }
   const auto count = static_cast<std::int64_t>(requests.size());
 
   const MutexLock lock(mutex_);

@@ -12,8 +12,9 @@ constexpr std::uint64_t kMaxTimeoutUs = INT64_MAX / kNsPerUs / 2;
 }  // namespace
 
 PolicyQueue::PolicyQueue(const DynamicBatchingSpec& spec)
-    : default_level_(std::max(spec.default_priority_level, 1U) - 1),
-      levels_(std::max(spec.priority_levels, 1U)) {
+    : levels_(std::max(spec.priority_levels, 1U)),
+      default_level_(
+          std::clamp(spec.default_priority_level, 1U, std::max(spec.priority_levels, 1U)) - 1) {
   for (Level& level : levels_) level.policy = spec.default_queue_policy;
   for (const auto& [priority, policy] : spec.priority_queue_policy) {
     if (priority >= 1 && priority <= levels_.size()) levels_[priority - 1].policy = policy;

@@ -66,8 +66,8 @@ class PolicyQueue {
   void Link(Lane* lane, RequestPtr request);
   RequestPtr Unlink(Lane* lane, InferRequest* request);
 
-  const std::uint32_t default_level_;
   std::vector<Level> levels_;
+  const std::uint32_t default_level_;  // below levels_.size()
   std::uint32_t first_level_ = 0;
   std::set<std::pair<std::int64_t, InferRequest*>> deadlines_;
 };

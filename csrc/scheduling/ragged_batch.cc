@@ -10,6 +10,8 @@ namespace fastserve {
 
 namespace {
 
+constexpr std::int64_t kMaxInt32 = std::numeric_limits<std::int32_t>::max();
+
 // What the source input of one request says of it.
 struct Item {
   Shape shape;  // as the backend sees it, with the batch dimension where the model batches
@@ -116,13 +118,12 @@ Result<Tensor> MakeBatchInput(const ModelSpec& spec, const Execution& execution,
                               const BatchInputSpec& batch_input) {
   FASTSERVE_ASSIGN_OR_RETURN(const std::vector<Item> items, ItemsOf(spec, execution, batch_input));
   const std::vector<std::int64_t> values = ValuesOf(batch_input.kind, items);
-  constexpr std::int64_t kMax = std::numeric_limits<std::int32_t>::max();
   const bool integers = batch_input.type == DataType::kInt32;
-  if (integers && !values.empty() && std::ranges::max(values) > kMax) {
+  if (integers && !values.empty() && std::ranges::max(values) > kMaxInt32) {
     return Status::InvalidArgument("the batch has " + std::to_string(std::ranges::max(values)) +
                                    " elements of input '" + batch_input.source_input +
                                    "', batch input '" + batch_input.name + "' counts up to " +
-                                   std::to_string(kMax));
+                                   std::to_string(kMaxInt32));
   }
   Tensor tensor;
   tensor.name = batch_input.name;
@@ -162,6 +163,31 @@ Result<std::vector<std::size_t>> ElementOffsets(const Tensor& output, std::int64
 }
 
 }  // namespace
+
+std::vector<std::string> CountedInputs(const ModelSpec& spec) {
+  std::vector<std::string> inputs;
+  for (const BatchInputSpec& batch_input : spec.batch_inputs) {
+    const bool counts = batch_input.type == DataType::kInt32 &&
+                        batch_input.kind != BatchInputKind::kMaxElementCountAsShape;
+    if (counts && std::ranges::find(inputs, batch_input.source_input) == inputs.end())
+      inputs.push_back(batch_input.source_input);
+  }
+  return inputs;
+}
+
+bool BatchElements::Add(const InferRequest& request) {
+  bool fits = true;
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    const Tensor* input = FindInput(request, inputs_[i]);
+    if (input == nullptr) continue;
+    // A tensor without elements may still have a dimension that does not fit.
+    std::int64_t most = ElementCount(input->shape).value_or(INT64_MAX);
+    for (const std::int64_t dim : input->shape) most = std::max(most, dim);
+    elements_[i] = std::min(elements_[i] + std::min(most, kMaxInt32 + 1), kMaxInt32 + 1);
+    fits = fits && elements_[i] <= kMaxInt32;
+  }
+  return fits;
+}
 
 Status AppendBatchInputs(const ModelSpec& spec, Execution* execution) {
   for (const BatchInputSpec& batch_input : spec.batch_inputs) {

@@ -3,6 +3,9 @@
 // (`batch_output`).
 #pragma once
 
+#include <cstdint>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "backend/backend.h"
@@ -21,5 +24,22 @@ Status AppendBatchInputs(const ModelSpec& spec, Execution* execution);
 Result<std::vector<Tensor>> ScatterOutput(const ModelSpec& spec,
                                           const BatchOutputSpec& batch_output,
                                           const Execution& execution, const Tensor& output);
+
+// The inputs that an INT32 batch input counts, whose elements in one batch are therefore limited.
+std::vector<std::string> CountedInputs(const ModelSpec& spec);
+
+// Adds up the elements of these inputs over the requests of a batch to be. Not thread safe.
+class BatchElements {
+ public:
+  // `inputs` outlives it.
+  explicit BatchElements(std::span<const std::string> inputs)
+      : inputs_(inputs), elements_(inputs.size()) {}
+  // False: with this request a number does not fit into INT32 any more, nor with those after it.
+  bool Add(const InferRequest& request);
+
+ private:
+  const std::span<const std::string> inputs_;
+  std::vector<std::int64_t> elements_;
+};
 
 }  // namespace fastserve

@@ -28,6 +28,8 @@ constexpr double kPatience = 1.25;
 constexpr double kBusy = 0.8;
 // Every so many batches that are limited one has another size.
 constexpr std::uint64_t kExploreEvery = 64;
+// Enough to learn the cost of a size that batches do have.
+constexpr std::uint32_t kMostTries = 8;
 
 void Average(double* average, double value, double weight) {
   *average += weight * (value - *average);
@@ -51,7 +53,10 @@ void SelfTuning::OnArrival(std::int64_t batch_size, std::int64_t now_ns) {
 }
 
 void SelfTuning::OnFormed(std::int64_t now_ns) {
-  if (busy_) ++busy_batches_;
+  if (busy_) {
+    if (const std::size_t tried = UnknownBucket(); tried < costs_.bucket_count()) ++tries_[tried];
+    ++busy_batches_;
+  }
   CountRate(now_ns);
 }
 
@@ -155,13 +160,19 @@ bool SelfTuning::AnyKnownAbove(std::size_t bucket) const {
   return false;
 }
 
-// Under load every second batch tries a size whose cost is unknown; when all are known, now and
-// then one tries a neighbour of the limit, in turn on either side.
-std::size_t SelfTuning::NextBucket() const {
-  if (!busy_) return bucket_;
+std::size_t SelfTuning::UnknownBucket() const {
   const std::uint64_t turn = busy_batches_ + 1;
   const std::size_t tried = turn / 2 % costs_.bucket_count();
-  if (turn % 2 == 0 && !costs_.IsKnown(tried)) return tried;
+  const bool wanted = turn % 2 == 0 && !costs_.IsKnown(tried) && tries_[tried] < kMostTries;
+  return wanted ? tried : costs_.bucket_count();
+}
+
+// Under load every second batch tries a size whose cost is unknown; when none is left to try, now
+// and then one tries a neighbour of the limit, in turn on either side.
+std::size_t SelfTuning::NextBucket() const {
+  if (!busy_) return bucket_;
+  if (const std::size_t tried = UnknownBucket(); tried < costs_.bucket_count()) return tried;
+  const std::uint64_t turn = busy_batches_ + 1;
   if (turn % kExploreEvery != 0) return bucket_;
   const bool smaller = bucket_ + 1 == costs_.bucket_count() || turn % (2 * kExploreEvery) == 0;
   if (smaller) return bucket_ == 0 ? 0 : bucket_ - 1;

@@ -3,6 +3,7 @@
 // docs/design/004-self-tuning-batching.md.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -17,7 +18,8 @@ namespace fastserve {
 //
 // Invariants: 1. 1 <= row_limit() <= max_batch_size; 2. as long as a cost or arrivals are unknown,
 // batches are as large as allowed and nothing waits; 3. nothing waits longer after a completion
-// than one execution that the wait may save.
+// than one execution that the wait may save; 4. a size of unknown cost is tried so many times at
+// most: requests of several rows may never make a batch of it.
 class SelfTuning {
  public:
   SelfTuning(std::int64_t max_batch_size, std::size_t instance_count);
@@ -58,13 +60,16 @@ class SelfTuning {
   bool AnyKnownAbove(std::size_t bucket) const;
   // Of the next batch: bucket_, or one whose cost is to be learned.
   std::size_t NextBucket() const;
+  // The one of unknown cost that the next batch tries; bucket_count() for none.
+  std::size_t UnknownBucket() const;
 
   const double instances_;
   CostCurve costs_;
 
   std::size_t bucket_;  // the limit is its largest size
   bool busy_ = false;
-  std::uint64_t busy_batches_ = 0;  // decides when to explore
+  std::uint64_t busy_batches_ = 0;                              // decides when to explore
+  std::array<std::uint32_t, CostCurve::kMostBuckets> tries_{};  // of unknown buckets
 
   // Arrivals: decaying sums of rows and of the time in which they came.
   double rows_ = 0;

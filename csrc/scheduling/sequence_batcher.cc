@@ -11,8 +11,10 @@ Result<std::shared_ptr<SequenceBatcher>> SequenceBatcher::Create(Options options
   FASTSERVE_ASSIGN_OR_RETURN(auto states, SequenceStates::Create(options.spec));
   std::shared_ptr<SequenceBatcher> batcher(
       new SequenceBatcher(std::move(options), std::move(states)));
-  batcher->Start();
-  return batcher;
+  Status status = batcher->Start();
+  if (status.ok()) return batcher;
+  batcher->Stop();
+  return status;
 }
 
 SequenceBatcher::SequenceBatcher(Options options, std::unique_ptr<SequenceStates> states)
@@ -35,7 +37,7 @@ SequenceBatcher::SequenceBatcher(Options options, std::unique_ptr<SequenceStates
 
 SequenceBatcher::~SequenceBatcher() = default;
 
-void SequenceBatcher::Start() {
+Status SequenceBatcher::Start() {
   std::size_t next_claim = 0;
   for (std::size_t i = 0; i < backend_instances_.size(); ++i) {
     instances_.push_back(std::make_unique<Instance>());
@@ -46,8 +48,14 @@ void SequenceBatcher::Start() {
     }
     instances_[i]->runner = std::make_unique<SequenceRunner>(this, i, backend_instances_[i].get());
   }
-  for (std::size_t i = 0; i < instances_.size(); ++i)
-    workers_.emplace_back("fs-instance", [self = shared_from_this(), i] { self->WorkerLoop(i); });
+  for (std::size_t i = 0; i < instances_.size(); ++i) {
+    FASTSERVE_ASSIGN_OR_RETURN(
+        WorkerThread worker, WorkerThread::TryStart("fs-instance", [self = shared_from_this(), i] {
+          self->WorkerLoop(i);
+        }));
+    workers_.push_back(std::move(worker));
+  }
+  return Status::Ok();
 }
 
 void SequenceBatcher::Stop() {

@@ -84,7 +84,7 @@ class SequenceBatcher final : public Scheduler,
   };
 
   SequenceBatcher(Options options, std::unique_ptr<SequenceStates> states);
-  void Start();
+  Status Start();
   void WorkerLoop(std::size_t index);
   // Waits for a batch of the instance. Empty: stopping.
   SequenceRows AwaitBatch(std::size_t index) EXCLUDES(mutex_);

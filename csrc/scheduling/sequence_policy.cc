@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "scheduling/batch_policy.h"
+#include "scheduling/ragged_batch.h"
 
 namespace fastserve {
 
@@ -42,6 +43,7 @@ SequencePolicy::SequencePolicy(std::shared_ptr<const ModelSpec> spec, const Sequ
                   : max_batch_size_),
       max_queue_delay_ns_(NsFromUs(spec_->sequence_batching.max_queue_delay_us)),
       ragged_(RaggedInputs(*spec_)),
+      counted_(CountedInputs(*spec_)),
       preferred_(spec_->sequence_batching.preferred_batch_sizes) {
   if (preferred_.empty()) preferred_.push_back(max_batch_size_);
   std::ranges::sort(preferred_);
@@ -57,11 +59,13 @@ SequenceChoice SequencePolicy::Choose(const SequenceTable::Ready& ready,
 SequenceRows SequencePolicy::OfOneShape(const SequenceTable::Ready& ready) const {
   Sequence* first = ready.begin()->sequence;
   SequenceRows rows{first};
+  BatchElements elements(counted_);
+  (void)elements.Add(*first->front());
   for (auto turn = std::next(ready.begin()); turn != ready.end(); ++turn) {
     if (static_cast<std::int64_t>(rows.size()) == max_batch_size_) break;
     Sequence* sequence = turn->sequence;
     if (SameBatchShape(*first->front(), *sequence->front(), ragged_) &&
-        states_.SameShapes(*first, *sequence)) {
+        states_.SameShapes(*first, *sequence) && elements.Add(*sequence->front())) {
       rows.push_back(sequence);
     }
   }

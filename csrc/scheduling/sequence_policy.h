@@ -43,6 +43,7 @@ class SequencePolicy {
   const std::int64_t places_;
   const std::int64_t max_queue_delay_ns_;
   const std::vector<std::string> ragged_;
+  const std::vector<std::string> counted_;
   std::vector<std::int64_t> preferred_;  // oldest: ascending, not empty
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -11,9 +12,17 @@ namespace fastserve {
 
 namespace {
 
-Result<Tensor> InitialState(const StateSpec& state, bool batching) {
+// The states of a whole batch are one tensor.
+Result<Tensor> InitialState(const StateSpec& state, int max_batch_size) {
+  constexpr std::int64_t kMaxElements = std::numeric_limits<std::int32_t>::max();
   Shape shape = state.initial_dims;
-  if (batching) shape.insert(shape.begin(), 1);
+  const std::optional<std::int64_t> count = ElementCount(shape);
+  if (!count || *count > kMaxElements / std::max(max_batch_size, 1)) {
+    return Status::InvalidArgument("state '" + state.input_name + "' of shape " +
+                                   ShapeToString(shape) + " is too large for batches of " +
+                                   std::to_string(std::max(max_batch_size, 1)) + " rows");
+  }
+  if (max_batch_size > 0) shape.insert(shape.begin(), 1);
   if (state.initial_data.empty()) return ZeroTensor(state.input_name, state.type, shape);
   BufferPtr buffer = AllocateHostBuffer(state.initial_data.size());
   if (buffer == nullptr) {
@@ -29,9 +38,8 @@ Result<Tensor> InitialState(const StateSpec& state, bool batching) {
 Result<std::unique_ptr<SequenceStates>> SequenceStates::Create(
     std::shared_ptr<const ModelSpec> spec) {
   std::unique_ptr<SequenceStates> states(new SequenceStates(std::move(spec)));
-  const bool batching = states->spec_->max_batch_size > 0;
   for (const StateSpec& state : states->spec_->sequence_batching.states) {
-    FASTSERVE_ASSIGN_OR_RETURN(Tensor initial, InitialState(state, batching));
+    FASTSERVE_ASSIGN_OR_RETURN(Tensor initial, InitialState(state, states->spec_->max_batch_size));
     states->initial_.push_back(std::move(initial));
   }
   return states;

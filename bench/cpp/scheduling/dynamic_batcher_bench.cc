@@ -67,7 +67,7 @@ void BM_EnqueueAndRunLent(benchmark::State& state) {
   options.timer = &timer;
   options.statistics = std::make_shared<ModelStatistics>();
   options.instances.push_back(std::make_unique<EchoInstance>());
-  const auto batcher = DynamicBatcher::Create(std::move(options));
+  const auto batcher = DynamicBatcher::Create(std::move(options)).value();
   const auto sink = std::make_shared<CountingSink>();
   const BufferPtr buffer = AllocateHostBuffer(16 * sizeof(float));
   batcher->Enqueue(MakeRequest(buffer, sink), /*lend=*/false);

@@ -232,7 +232,7 @@ void InferenceCalls::Return(std::uint64_t call, std::string_view json) {
   {
     const MutexLock lock(mutex_);
     --controls_;
-    if (ended_) return;
+    if (ended_ || call == 0) return;  // 0: the worker does not wait for it
   }
   std::string body;
   PacketWriter writer(&body);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <fstream>
@@ -48,6 +49,15 @@ RedisOptions OptionsOf(const RedisProcess& redis) {
   options.port = redis.port();
   options.deadline_ms = 60'000;  // the tests of deadlines have shorter ones
   return options;
+}
+
+// How many connections the server has seen, the test's own included.
+std::string ConnectionsOf(RedisProcess* redis) {
+  // It has accepted what connected before the first question when it answers the second one.
+  redis->Ask({"PING"});
+  const std::string text = redis->Ask({"INFO", "stats"});
+  const std::size_t begin = text.find("total_connections_received:");
+  return text.substr(begin, text.find('\r', begin) - begin);
 }
 
 void AwaitConnected(const RedisCache& cache, bool connected = true) {
@@ -128,6 +138,20 @@ TEST(RedisCacheTest, KilledServerMeansNothingFoundUntilItIsBack) {
   EXPECT_NE(LookUp(&cache, KeyNumber(1)), nullptr);
 }
 
+TEST(RedisCacheTest, ResponseThatTakesTooLongToSendIsNotKept) {
+  RedisProcess redis;
+  const FakeClock clock;  // no deadline passes
+  RedisOptions options = OptionsOf(redis);
+  options.deadline_ms = 100;  // 4 MiB
+  RedisCache cache(options, clock);
+  AwaitConnected(cache);
+  cache.Insert(KeyNumber(1), ResponseOf(std::vector<float>((4 << 20) / sizeof(float))));
+  cache.Insert(KeyNumber(2), ResponseOf(std::vector<float>((2 << 20) / sizeof(float))));
+  EXPECT_NE(LookUp(&cache, KeyNumber(2)), nullptr);
+  EXPECT_EQ(LookUp(&cache, KeyNumber(1)), nullptr);
+  EXPECT_TRUE(cache.connected());
+}
+
 TEST(RedisCacheTest, PasswordUserAndDatabaseAreUsed) {
   RedisProcess redis({"--requirepass", "secret"});
   redis.Ask({"AUTH", "secret"});
@@ -148,6 +172,28 @@ TEST(RedisCacheTest, PasswordUserAndDatabaseAreUsed) {
   AwaitConnected(by_user);
   EXPECT_NE(LookUp(&by_user, KeyNumber(1)), nullptr);
 }
+
+// Counts how often it is read: the cache's thread reads it several times a round.
+class WatchedClock final : public Clock {
+ public:
+  std::int64_t NowNs() const override {
+    ++reads_;
+    return clock_.NowNs();
+  }
+  std::int64_t WallMs() const override { return clock_.WallMs(); }
+  void Advance(std::int64_t ns) { clock_.Advance(ns); }
+  // Until the thread has gone through rounds that began after the call.
+  void AwaitRounds(RedisCache* cache) const {
+    for (const int begin = reads_; reads_ < begin + 20;) {
+      cache->Poke();
+      std::this_thread::yield();
+    }
+  }
+
+ private:
+  FakeClock clock_;
+  mutable std::atomic<int> reads_{0};
+};
 
 class RedisFakeClockTest : public ::testing::Test {
  protected:
@@ -190,6 +236,42 @@ TEST_F(RedisFakeClockTest, LateAnswerIsAMissAndEndsTheConnection) {
   EXPECT_FALSE(cache.connected());
   redis_.Signal(SIGCONT);
   AdvanceUntilConnected(&cache);
+}
+
+TEST(RedisBackOffTest, ServerThatAnswersTooLateIsConnectedToLessAndLessOften) {
+  RedisProcess redis;
+  WatchedClock clock;
+  RedisOptions options = OptionsOf(redis);
+  options.connect_timeout_ms = 1'000'000'000;
+  options.deadline_ms = 100;
+  RedisCache cache(options, clock);
+  AwaitConnected(cache);
+  const auto lose = [&] {
+    redis.Signal(SIGSTOP);
+    const auto outcome = std::make_shared<Outcome>();
+    ASSERT_TRUE(cache.StartLookup(KeyNumber(1), outcome));
+    clock.Advance(100'000'000);
+    cache.Poke();
+    EXPECT_EQ(outcome->Await(), nullptr);
+    redis.Signal(SIGCONT);
+  };
+  // Whether the cache connects again after so long.
+  const auto connects_after = [&](std::int64_t ns) {
+    const std::string before = ConnectionsOf(&redis);
+    clock.Advance(ns);
+    clock.AwaitRounds(&cache);
+    return ConnectionsOf(&redis) != before;
+  };
+  lose();
+  EXPECT_TRUE(connects_after(ReconnectDelay::kShortestNs));
+  AwaitConnected(cache);
+  lose();
+  EXPECT_FALSE(connects_after(ReconnectDelay::kShortestNs));
+  EXPECT_TRUE(connects_after(ReconnectDelay::kShortestNs));
+  AwaitConnected(cache);
+  EXPECT_EQ(LookUp(&cache, KeyNumber(1)), nullptr);  // answered in time
+  lose();
+  EXPECT_TRUE(connects_after(ReconnectDelay::kShortestNs));
 }
 
 TEST_F(RedisFakeClockTest, StopEndsLookupsUnderWay) {

@@ -200,6 +200,29 @@ TEST_F(SingleFlightTest, CancelledLeaderIsFollowedByTheNextAlone) {
   EXPECT_EQ(model_.hits().size(), 1U);
 }
 
+TEST_F(SingleFlightTest, CancelledLeaderIsAbandonedUnlessOthersWaitForIt) {
+  const RequestPtr leader = Submit("a");
+  leader->Cancel();
+  EXPECT_TRUE(leader->abandoned()) << "nobody else has its response";
+  const RequestPtr waiting = Submit("b");
+  EXPECT_FALSE(leader->abandoned());
+  waiting->Cancel();
+  EXPECT_TRUE(leader->abandoned()) << "nor any more";
+  model_.Fail(FailureReason::kCanceled);
+  EXPECT_EQ(sink_->count(), 2U);
+}
+
+TEST_F(SingleFlightTest, OldestThatWaitsFollowsACancelledLeader) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 50; ++i) ids.push_back(std::to_string(i));
+  for (const std::string& id : ids) Submit(id);
+  for (int i = 0; i < 49; ++i) model_.Fail(FailureReason::kCanceled);
+  model_.Answer();
+  std::vector<std::string> answered;
+  for (const auto& answer : Answers(50)) answered.push_back(answer.id);
+  EXPECT_EQ(answered, ids);
+}
+
 TEST_F(SingleFlightTest, CancellingOneThatWaitsCompletesItAlone) {
   Submit("a");
   const RequestPtr waiting = Submit("b");
@@ -293,6 +316,43 @@ TEST_F(SingleFlightTest, RemoteMissIsComputedOnceAndInserted) {
   EXPECT_EQ(Answers(2).size(), 2U);
   EXPECT_EQ(remote_->inserted, 1);
   EXPECT_EQ(model_.misses(), std::vector<std::int64_t>{500});
+}
+
+TEST_F(SingleFlightTest, RemoteResponseThatIsNotOfThisModelIsAMiss) {
+  Use(remote_);
+  InferResponse misnamed = ResponseOf({7});
+  misnamed.outputs[0].name = "Y";
+  InferResponse mistyped = ResponseOf({7});
+  mistyped.outputs[0].type = DataType::kInt32;
+  InferResponse doubled = ResponseOf({7});
+  doubled.outputs.push_back(doubled.outputs[0]);
+  for (const InferResponse& wrong : {misnamed, mistyped, doubled, InferResponse()}) {
+    RequestPtr request = MakeRequest("r", sink_, 3);
+    request->outputs.resize(1);
+    request->outputs[0].name = "X";
+    flight_->Submit(request, /*may_lend=*/false);
+    remote_->Answer(CopyResponse(wrong));
+    ASSERT_EQ(model_.computing(), 1U);
+    model_.Answer();
+  }
+  for (const auto& answer : Answers(4))
+    EXPECT_EQ(FloatsOf(answer.response.outputs.at(0)), (std::vector<float>{3, 3}));
+  EXPECT_TRUE(model_.hits().empty());
+}
+
+TEST_F(SingleFlightTest, RemoteResponseWithTheClassesAskedForIsAHit) {
+  Use(remote_);
+  InferResponse classes = ResponseOf({});
+  classes.outputs[0].type = DataType::kBytes;
+  classes.outputs[0].shape = MakeShape({1, 0});
+  RequestPtr request = MakeRequest("r", sink_);
+  request->outputs.resize(1);
+  request->outputs[0].name = "X";
+  request->outputs[0].classification_count = 2;
+  flight_->Submit(request, /*may_lend=*/false);
+  remote_->Answer(CopyResponse(classes));
+  EXPECT_EQ(Answers(1)[0].response.outputs.at(0).type, DataType::kBytes);
+  EXPECT_EQ(model_.hits().size(), 1U);
 }
 
 TEST_F(SingleFlightTest, UnreachableRemoteCacheIsAMissAtOnce) {

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 #include <linux/mempolicy.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -10,19 +9,10 @@
 #include <thread>
 #include <vector>
 
+#include "support/affinity.h"
+
 namespace fastserve {
 namespace {
-
-std::vector<int> CoresOfThisThread() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  EXPECT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
-  std::vector<int> cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &set)) cores.push_back(core);
-  }
-  return cores;
-}
 
 // Nullopt where the kernel does not tell.
 std::optional<int> MemoryModeOfThisThread() {

@@ -8,6 +8,8 @@
 #include <csignal>
 #include <latch>
 
+#include "support/no_more_threads.h"
+
 namespace fastserve {
 namespace {
 
@@ -40,6 +42,25 @@ TEST(WorkerThread, LeavesSignalsToTheOtherThreads) {
   EXPECT_EQ(sigismember(&mask, SIGINT), 1);
   pthread_sigmask(SIG_SETMASK, nullptr, &mask);
   EXPECT_EQ(sigismember(&mask, SIGTERM), 0);
+}
+
+TEST(WorkerThread, ThreadThatCannotBeMadeIsAnError) {
+  bool ran = false;
+  {
+    const NoMoreThreads none;
+    const auto thread = WorkerThread::TryStart("worker", [&] { ran = true; });
+    EXPECT_EQ(thread.status().code(), StatusCode::kUnavailable);
+    EXPECT_EQ(thread.status().message().find("cannot start thread 'worker'"), 0U)
+        << thread.status().message();
+  }
+  EXPECT_FALSE(ran);
+  sigset_t mask;
+  pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+  EXPECT_EQ(sigismember(&mask, SIGTERM), 0);
+  auto thread = WorkerThread::TryStart("worker", [&] { ran = true; });
+  ASSERT_TRUE(thread.ok());
+  thread->Join();
+  EXPECT_TRUE(ran);
 }
 
 TEST(WorkerThread, JoinsTheOldThreadWhenAssigned) {

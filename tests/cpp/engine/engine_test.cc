@@ -5,6 +5,7 @@
 #include <atomic>
 #include <thread>
 
+#include "support/no_more_threads.h"
 #include "support/puppet_backend.h"
 #include "support/requests.h"
 
@@ -72,6 +73,35 @@ TEST_F(EngineTest, NewestVersionAnswersUnlessOneIsAskedFor) {
 TEST_F(EngineTest, MissingBackendIsNamed) {
   auto model = engine_->LoadModel(MakeSpec("nothing", 1));
   EXPECT_EQ(model.status().message(), "model 'm': unable to find backend 'nothing'");
+}
+
+TEST_F(EngineTest, PassiveInstanceIsLoadedAndNeverRuns) {
+  const auto spec = MakeSpec("puppet", 1);
+  spec->instance_groups.resize(2);
+  spec->instance_groups[0].name = "spare";
+  spec->instance_groups[0].passive = true;
+  spec->instance_groups[1].name = "active";
+  auto model = engine_->LoadModel(spec);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_EQ(strings_->created(), (std::vector<std::string>{"spare_0", "active_0"}));
+  (void)engine_->Publish("m", {*model});
+  for (int i = 0; i < 20; ++i) Submit(std::to_string(i));
+  for (const auto& answer : sink_->Await(20)) EXPECT_TRUE(answer.response.status.ok());
+  for (const auto& seen : strings_->seen()) EXPECT_EQ(seen.instance, "active_0");
+}
+
+TEST_F(EngineTest, ModelWithoutThreadsForItsInstancesDoesNotLoad) {
+  for (const bool sequences : {false, true}) {
+    const auto spec = MakeSpec("puppet", 1);
+    spec->dynamic_batching.enabled = !sequences;
+    spec->sequence_batching.enabled = sequences;
+    const NoMoreThreads none;
+    const auto model = engine_->LoadModel(spec);
+    EXPECT_EQ(model.status().code(), StatusCode::kUnavailable);
+    EXPECT_NE(model.status().message().find("cannot start thread"), std::string::npos)
+        << model.status().message();
+  }
+  EXPECT_NE(Load(), nullptr);
 }
 
 TEST_F(EngineTest, InvalidRequestFailsAndCountsAsOther) {

@@ -36,6 +36,35 @@ TEST_F(BatchPolicyTest, RaggedBatchesKeepToTheMaximumOfRows) {
   EXPECT_EQ(Choose().request_count, 1U);
 }
 
+class CountedBatchPolicyTest : public BatchPolicyTest,
+                               public ::testing::WithParamInterface<BatchInputKind> {};
+
+TEST_P(CountedBatchPolicyTest, BatchEndsBeforeItsNumbersExceedInt32) {
+  spec_->inputs[0].allow_ragged_batch = true;
+  spec_->batch_inputs = {{"counts", GetParam(), DataType::kInt32, "X"}};
+  const auto enqueue = [this](std::int64_t width, std::int64_t depth) {
+    RequestPtr request = MakeRequest("r", nullptr, 0, 1, 1);
+    request->inputs[0].shape = MakeShape({1, width, depth});
+    queue_.Push(std::move(request));
+  };
+  enqueue(1, INT32_MAX - 1);
+  enqueue(1, 1);
+  enqueue(1, 1);
+  EXPECT_EQ(Choose().request_count, 2U);
+  queue_.Remove(queue_.front());
+  enqueue(std::int64_t{INT32_MAX} + 1, 0);  // no elements, a dimension that does not fit
+  EXPECT_EQ(Choose().request_count, 2U);
+  while (queue_.Next(queue_.front()) != nullptr) queue_.Remove(queue_.front());
+  enqueue(1, 1);
+  EXPECT_EQ(Choose().request_count, 1U) << "too large by itself: alone";
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, CountedBatchPolicyTest,
+                         ::testing::Values(BatchInputKind::kElementCount,
+                                           BatchInputKind::kAccumulatedElementCount,
+                                           BatchInputKind::kAccumulatedElementCountWithZero,
+                                           BatchInputKind::kItemShape));
+
 TEST(SameBatchShape, OtherInputsThanTheRaggedOnesMustAgree) {
   const auto make = [](int ragged_width, int width) {
     RequestPtr request = MakeRequest("r", nullptr, 0, 1, ragged_width);
@@ -162,6 +191,16 @@ TEST_F(TunedBatchPolicyTest, RequestOfMoreRowsThanTheLimitIsABatch) {
 TEST_F(TunedBatchPolicyTest, WaitsForThoseWhoComeBack) {
   Enqueue(1);
   EXPECT_GT(ChooseTuned(queue_).ready_at_ns, now_ns_);
+}
+
+TEST_F(TunedBatchPolicyTest, DoesNotWaitWithAsManyRowsAsTheLimit) {
+  Enqueue(1);
+  ASSERT_GT(ChooseTuned(queue_).ready_at_ns, now_ns_);
+  for (int i = 0; i < 400 && tuning_.row_limit() != 2; ++i) tuning_.OnFormed(now_ns_);
+  ASSERT_EQ(tuning_.row_limit(), 2) << "a batch that tries the next smaller size";
+  Enqueue(1);
+  EXPECT_EQ(ChooseTuned(queue_).batch_size, 2);
+  EXPECT_EQ(ChooseTuned(queue_).ready_at_ns, 0);
 }
 
 TEST_F(TunedBatchPolicyTest, DoesNotWaitWhenTheNextRequestCannotJoin) {

@@ -70,7 +70,7 @@ class ClaimCancellationTest : public ::testing::Test {
 };
 
 TEST_F(ClaimCancellationTest, OfADynamicBatcher) {
-  scheduler_ = DynamicBatcher::Create(OptionsForBoth<DynamicBatcher>());
+  scheduler_ = DynamicBatcher::Create(OptionsForBoth<DynamicBatcher>()).value();
   ExpectCancelLeavesTheLine();
 }
 

@@ -35,7 +35,7 @@ class DynamicBatcherTest : public ::testing::Test {
     for (int i = 0; i < instances; ++i) {
       options.instances.push_back(std::make_unique<PuppetInstance>(strings_));
     }
-    batcher_ = DynamicBatcher::Create(std::move(options));
+    batcher_ = DynamicBatcher::Create(std::move(options)).value();
   }
   RequestPtr Enqueue(const std::string& id, float value = 0, int rows = 1, bool lend = false) {
     RequestPtr request = MakeRequest(id, sink_, value, rows);
@@ -56,6 +56,24 @@ class DynamicBatcherTest : public ::testing::Test {
   std::shared_ptr<RecordingSink> sink_ = std::make_shared<RecordingSink>();
   std::shared_ptr<DynamicBatcher> batcher_;
 };
+
+TEST_F(DynamicBatcherTest, HistogramsCountWhatTheCountersCount) {
+  Start();
+  strings_->EndWith(Status::Internal("broken"));
+  Enqueue("fails");
+  sink_->Await(1);
+  strings_->EndWith(Status::Ok());
+  for (int i = 0; i < 2; ++i) Enqueue("succeeds");
+  sink_->Await(3);
+  batcher_->Stop();
+  EXPECT_EQ(statistics_->Snapshot().success.count, 2U);
+  const PhaseHistograms& histograms = statistics_->histograms();
+  for (const LatencyHistogram* histogram :
+       {&histograms.request, &histograms.queue, &histograms.compute_input,
+        &histograms.compute_infer, &histograms.compute_output}) {
+    EXPECT_EQ(histogram->count(), 2U);
+  }
+}
 
 TEST_F(DynamicBatcherTest, RaggedRequestsOfAllPrioritiesShareABatchAndGetTheirOwnShapes) {
   spec_->inputs[0].allow_ragged_batch = true;

@@ -1,6 +1,5 @@
 // On which cores batches run, for the schedulers that have threads.
 #include <gtest/gtest.h>
-#include <sched.h>
 
 #include <memory>
 #include <mutex>
@@ -10,21 +9,11 @@
 
 #include "scheduling/dynamic_batcher.h"
 #include "scheduling/sequence_batcher.h"
+#include "support/affinity.h"
 #include "support/requests.h"
 
 namespace fastserve {
 namespace {
-
-std::vector<int> CoresOfThisThread() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  EXPECT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
-  std::vector<int> cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &set)) cores.push_back(core);
-  }
-  return cores;
-}
 
 // Remembers where it ran.
 class WatchingInstance final : public BackendInstance {
@@ -99,7 +88,8 @@ class HostPolicyTest : public ::testing::Test {
 };
 
 TEST_F(HostPolicyTest, EachInstanceOfADynamicBatcherRunsOnItsOwnCores) {
-  scheduler_ = DynamicBatcher::Create(OptionsFor<DynamicBatcher>({&first_, &last_, nullptr}));
+  scheduler_ =
+      DynamicBatcher::Create(OptionsFor<DynamicBatcher>({&first_, &last_, nullptr})).value();
   Run(500);
   ExpectOn(0, first_.cpu_cores);
   ExpectOn(1, last_.cpu_cores);
@@ -119,13 +109,13 @@ TEST_F(HostPolicyTest, EachInstanceOfASequenceBatcherRunsOnItsOwnCores) {
 }
 
 TEST_F(HostPolicyTest, ModelWithAPolicyDoesNotRunOnALentThread) {
-  scheduler_ = DynamicBatcher::Create(OptionsFor<DynamicBatcher>({&last_}));
+  scheduler_ = DynamicBatcher::Create(OptionsFor<DynamicBatcher>({&last_})).value();
   Run(10);
   EXPECT_FALSE(scheduler_->lendable());
   scheduler_->Stop();
   instances_.clear();
   sink_ = std::make_shared<RecordingSink>();
-  scheduler_ = DynamicBatcher::Create(OptionsFor<DynamicBatcher>({nullptr}));
+  scheduler_ = DynamicBatcher::Create(OptionsFor<DynamicBatcher>({nullptr})).value();
   // Cheap as it is, the same model is lent once its cost has been measured to be below the limit.
   for (int i = 0; i < 1000 && !scheduler_->lendable(); ++i) {
     sink_ = std::make_shared<RecordingSink>();

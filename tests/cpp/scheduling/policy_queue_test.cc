@@ -51,6 +51,15 @@ TEST(PolicyQueue, ServesInOrderOfArrival) {
   EXPECT_EQ(queue.next_deadline_ns(), 0);
 }
 
+TEST(PolicyQueue, DefaultLevelBeyondTheLevelsIsTheLastOne) {
+  for (const std::uint32_t levels : {0U, 1U, 3U}) {
+    PolicyQueue queue(Levels(levels, 7));
+    EXPECT_EQ(queue.LevelOf(*Waiting("a", 0)), queue.level_count() - 1);
+    queue.Push(Waiting("a", 0));
+    EXPECT_EQ(Order(queue), std::vector<std::string>{"a"});
+  }
+}
+
 TEST(PolicyQueue, RemovesFromTheMiddleAndOnlyOnce) {
   PolicyQueue queue{DynamicBatchingSpec{}};
   const RequestPtr b = Waiting("b", 0);

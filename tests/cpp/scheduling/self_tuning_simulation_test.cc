@@ -67,6 +67,18 @@ TEST(SelfTuningSimulationCasesTest, MergesCallersWhereBatchesAreFlat) {
   EXPECT_GT(tuned.rows_per_second, 1.6 * untuned.rows_per_second);
 }
 
+// No batch ever has fewer than 8 rows: the tuning must not go on trying to make one.
+TEST(SelfTuningSimulationCasesTest, RequestsOfSeveralRowsAreBatchedAsWellAsWithoutTuning) {
+  SimulationOptions options = Tuned(Line(10'000, 3));
+  options.callers = 32;
+  options.rows_per_request = 8;
+  const SimulationResult tuned = Simulate(options);
+  options.batching.self_tuning = false;
+  const SimulationResult untuned = Simulate(options);
+  EXPECT_GE(tuned.rows_per_second, 0.97 * untuned.rows_per_second);
+  EXPECT_GE(tuned.mean_batch_size, 0.9 * untuned.mean_batch_size);
+}
+
 TEST(SelfTuningSimulationCasesTest, AddsNoDelayAtLowLoad) {
   for (const double fixed_us : {0.0, 1000.0, 10'000.0}) {
     SimulationOptions options = Tuned(Line(fixed_us, 500));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "base/clock.h"
@@ -118,6 +119,24 @@ TEST_F(SelfTuningTest, FailedExecutionsAreNoMeasurement) {
   for (int i = 0; i < 10; ++i) tuning.OnCompleted(1, /*cost_ns=*/0, ++now_ns_);
   EXPECT_FALSE(tuning.costs().IsKnown(0));
   EXPECT_EQ(tuning.row_limit(), 8);
+}
+
+TEST_F(SelfTuningTest, SizesThatNoBatchHasAreNotTriedForEver) {
+  SelfTuning tuning(32, 1);
+  // Requests of 8 rows: a smaller limit only makes a batch of one of them.
+  const auto run_batches = [&](int count) {
+    int small = 0;
+    for (int i = 0; i < count; ++i) {
+      const std::int64_t limit = tuning.row_limit();
+      small += limit < 8 ? 1 : 0;
+      const std::int64_t rows = std::max<std::int64_t>(limit / 8 * 8, 8);
+      tuning.OnArrival(rows, now_ns_);
+      Run(&tuning, rows, 10 * kNsPerMs + rows * kNsPerMs / 100);
+    }
+    return small;
+  };
+  EXPECT_GT(run_batches(300), 0);
+  EXPECT_EQ(run_batches(1000), 0);
 }
 
 TEST_F(SelfTuningTest, WaitsForCallersWhoComeBackTogether) {

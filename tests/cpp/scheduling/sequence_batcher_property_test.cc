@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "scheduling/sequence_batcher.h"
+#include "support/expected_answers.h"
 #include "support/fake_clock.h"
 #include "support/manual_backend.h"
 #include "support/random.h"
@@ -232,14 +233,8 @@ TEST_P(SequenceBatcherProperty, BehavesAsTheReference) {
     Step();
     ASSERT_FALSE(HasFatalFailure());
   }
-  std::map<StatusCode, std::size_t> seen;
-  for (const auto& answer : sink_->Await(expected_.size())) {
-    ASSERT_EQ(answer.response.status.code(), expected_.at(answer.id)) << answer.id;
-    ++seen[answer.response.status.code()];
-  }
-  for (const StatusCode code :
-       {StatusCode::kOk, StatusCode::kCancelled, StatusCode::kInvalidArgument})
-    EXPECT_GT(seen[code], kSteps / 50U) << static_cast<int>(code);
+  ExpectAnswers(*sink_, expected_, kSteps / 50,
+                {StatusCode::kOk, StatusCode::kCancelled, StatusCode::kInvalidArgument});
 }
 
 INSTANTIATE_TEST_SUITE_P(

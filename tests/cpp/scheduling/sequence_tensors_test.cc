@@ -69,6 +69,16 @@ TEST_F(SequenceTensorsTest, ControlsSayWhatTheRequestSays) {
   EXPECT_EQ(seen[0].input("start").shape, MakeShape({1, 1}));
 }
 
+TEST_F(SequenceTensorsTest, StateThatIsTooLargeForABatchIsRefused) {
+  MakeAccumulating();
+  for (const Shape& dims : {MakeShape({INT32_MAX / 4 + 1}), MakeShape({INT64_MAX, INT64_MAX})}) {
+    batching().states[0].initial_dims = dims;
+    const auto states = SequenceStates::Create(spec_);
+    EXPECT_EQ(states.status().code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(states.status().message(), HasSubstr("is too large for batches of 4 rows"));
+  }
+}
+
 TEST_F(SequenceTensorsTest, CorrelationIdComesInEveryDataType) {
   for (const DataType type : {DataType::kUint32, DataType::kInt32}) {
     const Tensor id = IdTensor(type, std::uint64_t{2147483647});

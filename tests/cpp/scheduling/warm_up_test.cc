@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "support/requests.h"
+
 namespace fastserve {
 namespace {
 

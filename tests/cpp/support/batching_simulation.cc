@@ -131,7 +131,7 @@ class Simulation final : public ResponseSink {
       batcher.instances.push_back(
           std::make_unique<SimulatedInstance>(&options_.cost, &clock_, &agenda_, &running_));
     }
-    batcher_ = DynamicBatcher::Create(std::move(batcher));
+    batcher_ = DynamicBatcher::Create(std::move(batcher)).value();
   }
   // Uniform in 0 .. 1, the same with every standard library.
   double Uniform() { return (static_cast<double>(random_() >> 11) + 0.5) * 0x1p-53; }
@@ -139,7 +139,8 @@ class Simulation final : public ResponseSink {
     return clock_.NowNs() + static_cast<std::int64_t>(kReturnNs * (0.5 + Uniform()));
   }
   void ScheduleArrival() {
-    const double gap_ns = -std::log(Uniform()) * 1e9 / options_.rows_per_second;
+    const double gap_ns =
+        -std::log(Uniform()) * 1e9 * options_.rows_per_request / options_.rows_per_second;
     agenda_.At(clock_.NowNs() + static_cast<std::int64_t>(gap_ns), [this] {
       Send();
       if (sent_ < options_.requests) ScheduleArrival();
@@ -148,7 +149,7 @@ class Simulation final : public ResponseSink {
   void Send() {
     if (sent_ >= options_.requests + options_.callers) return;
     ++sent_;
-    RequestPtr request = MakeRequest("", self_, 0, 1, 1);
+    RequestPtr request = MakeRequest("", self_, 0, options_.rows_per_request, 1);
     batcher_->Enqueue(request, /*lend=*/true);
   }
   SimulationResult Summarize() {
@@ -156,7 +157,7 @@ class Simulation final : public ResponseSink {
     std::sort(latencies_ns_.begin(), latencies_ns_.end());
     const std::size_t count = latencies_ns_.size();
     const auto span_ns = static_cast<double>(counted_until_ns_ - counted_from_ns_);
-    result.rows_per_second = static_cast<double>(count) * 1e9 / span_ns;
+    result.rows_per_second = static_cast<double>(count) * options_.rows_per_request * 1e9 / span_ns;
     result.p99_us = static_cast<double>(latencies_ns_[count * 99 / 100]) / kNsPerUs;
     double sum_ns = 0;
     for (const std::int64_t latency_ns : latencies_ns_) sum_ns += static_cast<double>(latency_ns);

@@ -37,7 +37,8 @@ struct SimulationOptions {
   DynamicBatchingSpec batching;
   std::size_t instances = 1;
   std::uint64_t seed = 1;
-  std::size_t requests = 10'000;  // one row each; the first fifth is not counted
+  std::size_t requests = 10'000;  // the first fifth is not counted
+  int rows_per_request = 1;
   // Closed loop: so many callers, each of which sends again a while after it was answered. 0: open
   // loop with exponential intervals at `rows_per_second`.
   std::size_t callers = 0;

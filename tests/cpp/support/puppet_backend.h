@@ -21,6 +21,7 @@ class PuppetStrings {
   struct Seen {
     std::vector<std::string> request_ids;
     std::int64_t batch_size = 0;
+    std::string instance;
     std::thread::id thread;
   };
 
@@ -49,11 +50,22 @@ class PuppetStrings {
     return seen_;
   }
 
-  Status OnExecute(const Execution& execution) {
+  void OnCreate(const std::string& instance) {
+    const std::lock_guard lock(mutex_);
+    created_.push_back(instance);
+  }
+  // The names of the instances that models made.
+  std::vector<std::string> created() {
+    const std::lock_guard lock(mutex_);
+    return created_;
+  }
+
+  Status OnExecute(const Execution& execution, const std::string& instance = "") {
     std::unique_lock lock(mutex_);
     Seen& seen = seen_.emplace_back();
     for (const RequestPtr& request : execution.requests) seen.request_ids.push_back(request->id);
     seen.batch_size = execution.batch_size;
+    seen.instance = instance;
     seen.thread = std::this_thread::get_id();
     changed_.notify_all();
     changed_.wait(lock, [&] { return !held_; });
@@ -66,27 +78,31 @@ class PuppetStrings {
   bool held_ = false;
   Status status_;
   std::vector<Seen> seen_;
+  std::vector<std::string> created_;
 };
 
 class PuppetInstance final : public BackendInstance {
  public:
-  explicit PuppetInstance(std::shared_ptr<PuppetStrings> strings) : strings_(std::move(strings)) {}
+  explicit PuppetInstance(std::shared_ptr<PuppetStrings> strings, std::string name = "")
+      : strings_(std::move(strings)), name_(std::move(name)) {}
 
   void Execute(Execution* execution, ExecutionObserver* observer) override {
-    const Status status = strings_->OnExecute(*execution);
+    const Status status = strings_->OnExecute(*execution, name_);
     if (status.ok()) execution->outputs = execution->inputs;
     observer->OnExecuted(execution, status);
   }
 
  private:
   const std::shared_ptr<PuppetStrings> strings_;
+  const std::string name_;
 };
 
 class PuppetModel final : public BackendModel {
  public:
   explicit PuppetModel(std::shared_ptr<PuppetStrings> strings) : strings_(std::move(strings)) {}
-  Result<std::unique_ptr<BackendInstance>> CreateInstance(const std::string& /*name*/) override {
-    return std::unique_ptr<BackendInstance>(std::make_unique<PuppetInstance>(strings_));
+  Result<std::unique_ptr<BackendInstance>> CreateInstance(const std::string& name) override {
+    strings_->OnCreate(name);
+    return std::unique_ptr<BackendInstance>(std::make_unique<PuppetInstance>(strings_, name));
   }
 
  private:

@@ -69,7 +69,7 @@ typename Batcher::Options OptionsOf(SchedulerParts parts) {
 }
 
 inline std::shared_ptr<Scheduler> MakeDynamic(SchedulerParts parts) {
-  return DynamicBatcher::Create(OptionsOf<DynamicBatcher>(std::move(parts)));
+  return DynamicBatcher::Create(OptionsOf<DynamicBatcher>(std::move(parts))).value();
 }
 inline std::shared_ptr<Scheduler> MakeWithPriorities(SchedulerParts parts) {
   parts.spec->dynamic_batching.priority_levels = 3;

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import struct
-from typing import Any, List, Sequence, Set, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from . import wire
 from .calls import caller
@@ -30,13 +30,25 @@ class Executor:
     pass.
     """
 
-    def __init__(self, state: WorkerState, model: Any, instance_name: str, decoupled: bool) -> None:
+    def __init__(
+        self,
+        state: WorkerState,
+        model: Any,
+        instance_name: str,
+        *,
+        decoupled: bool,
+        empty_rows: bool,
+    ) -> None:
         self._state = state
         self._channel = state.channel
         self._execute = model.execute
         self._instance_name = instance_name
         self._decoupled = decoupled
         self._sent = 0
+        # Rows of a sequence batch without a request: the model sees them if it has the READY
+        # control, which tells it so.
+        self._empty_rows = empty_rows
+        self._batches_with_gaps: Dict[int, List[InferenceRequest]] = {}
         self._tasks: Set[Any] = set()
         self.is_async = inspect.iscoroutinefunction(model.execute)
 
@@ -100,7 +112,11 @@ class Executor:
         self._end(execution, requests, answers)
 
     def _start(self, body: bytes) -> Tuple[int, List[InferenceRequest], CollectedResponses]:
-        execution, requests = wire.read_batch(self._channel, body)
+        execution, rows = wire.read_batch(self._channel, body)
+        requests = rows
+        if not self._empty_rows and not all(row._handle for row in rows):
+            requests = [row for row in rows if row._handle]
+            self._batches_with_gaps[execution] = rows
         collected = CollectedResponses(self._channel, requests)
         live = self._state.live
         for request in requests:
@@ -111,10 +127,14 @@ class Executor:
     def _end(self, execution: int, requests: List[InferenceRequest], answers: Answers) -> None:
         live = self._state.live
         for request in requests:
-            del live[request._handle]
+            live.pop(request._handle, None)
             request._sender = None  # it refers to all requests of the batch
             if request._answer is not None:
                 request._answer.close()
+        rows = self._batches_with_gaps.pop(execution, None)
+        if rows is not None:
+            given = iter(answers)
+            answers = [next(given) if row._handle else (wire.NOTHING, ()) for row in rows]
         self._channel.send(RESPONSES, wire.pack_responses(self._channel, execution, answers))
 
     def _answers(self, requests: List[InferenceRequest], result: Any) -> Answers:

@@ -178,7 +178,13 @@ class Worker:
     def _start_model(self, model_class: Any, settings: Any) -> None:
         model = user_model.create(model_class, settings)
         decoupled = user_model.is_decoupled(settings)
-        self._executor = Executor(self._state, model, str(settings["instance_name"]), decoupled)
+        self._executor = Executor(
+            self._state,
+            model,
+            str(settings["instance_name"]),
+            decoupled=decoupled,
+            empty_rows=user_model.has_ready_control(settings),
+        )
         self._has_is_ready = hasattr(model, "is_ready")
         self._model = model
         gc.freeze()  # what lives from now on to the end is not looked through again and again

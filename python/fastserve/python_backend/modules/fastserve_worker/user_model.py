@@ -96,6 +96,16 @@ def is_decoupled(settings: Dict[str, Any]) -> bool:
     return bool(policy.get("decoupled", False))
 
 
+def has_ready_control(settings: Dict[str, Any]) -> bool:
+    """Whether a control input tells the model which rows of a sequence batch have a request."""
+    batching = json.loads(settings["model_config"]).get("sequence_batching") or {}
+    return any(
+        control.get("kind") == "CONTROL_SEQUENCE_READY"
+        for tensor in batching.get("control_input") or []
+        for control in tensor.get("control") or []
+    )
+
+
 async def check_ready_async(model: Any) -> Tuple[bool, str]:
     """Calls is_ready in the running event loop; (ready, why not)."""
     ready = model.is_ready()
