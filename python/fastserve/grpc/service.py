@@ -51,11 +51,10 @@ class AdminService:
         """Never raises: every failure becomes a gRPC status."""
         try:
             request = message_class(f"{method}Request").FromString(request_bytes)
+            response = message_class(f"{method}Response")()
+            await self._methods[method](request, response)
         except DecodeError as error:
             return _INTERNAL, f"the message is not a {method}Request: {error}", b""
-        response = message_class(f"{method}Response")()
-        try:
-            await self._methods[method](request, response)
         except FastserveError as error:
             return int(getattr(error, "grpc_code", _UNKNOWN)), str(error), b""
         except Exception as error:
