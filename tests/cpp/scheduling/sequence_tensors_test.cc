@@ -51,6 +51,22 @@ TEST_F(SequenceTensorsTest, SequencesWithRaggedInputsShareBatchesUnderOldest) {
   }
 }
 
+TEST_F(SequenceTensorsTest, SequencesWhoseNumbersTogetherExceedInt32RunApart) {
+  batching().strategy = SequenceStrategy::kOldest;
+  batching().max_candidate_sequences = 4;
+  spec_->inputs[0].allow_ragged_batch = true;
+  spec_->batch_inputs = {{"counts", BatchInputKind::kElementCount, DataType::kInt32, "X"}};
+  Start(1, /*hold_until_queued=*/2);
+  for (const std::uint64_t id : {7, 8}) {
+    RequestPtr request = Make(std::to_string(id), id, Flags::kStart, 0, /*width=*/0);
+    request->inputs[0].shape = MakeShape({1, INT32_MAX, 0});
+    batcher_->Enqueue(request, /*lend=*/false);
+  }
+  const auto seen = strings_->AwaitStarted(2);
+  EXPECT_THAT(seen[0].request_ids, ElementsAre("7"));
+  EXPECT_THAT(seen[1].request_ids, ElementsAre("8"));
+}
+
 TEST_F(SequenceTensorsTest, ControlsSayWhatTheRequestSays) {
   batching().controls = {{"start", ControlKind::kStart, DataType::kInt32, -1, 5},
                          {"ready", ControlKind::kReady, DataType::kBool, 0, 1},
