@@ -38,7 +38,7 @@ class AsynchronousInstances : public ::testing::Test {
     options.clock = &clock_;
     options.timer = &timer_;
     options.statistics = std::make_shared<ModelStatistics>(StatisticsOptions{});
-    batcher_ = DynamicBatcher::Create(std::move(options));
+    batcher_ = DynamicBatcher::Create(std::move(options)).value();
   }
   void TearDown() override { batcher_->Stop(); }
 
