@@ -245,6 +245,11 @@ void WorkerSession::Finish(const RunningExecution& running, std::vector<Answer> 
   for (std::size_t i = 0; i < answers.size(); ++i) {
     Answer& answer = answers[i];
     if (answer.kind == Answer::Kind::kNothing && spec_.sequence_batching.enabled) {
+      // A row without a request is answered with nothing, too.
+      if (execution.requests[i]->sink == nullptr) {
+        execution.responses.emplace_back();
+        continue;
+      }
       execution.rescheduled.resize(answers.size(), false);
       execution.rescheduled[i] = true;
     } else if (answer.kind == Answer::Kind::kNothing) {

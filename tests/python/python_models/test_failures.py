@@ -94,7 +94,6 @@ def test_a_model_without_a_worker_is_not_ready(serve, tmp_path):
     (pid,) = worker_pids(server)
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not client.is_model_ready("slow"))
-    assert not client.is_server_ready()
     (tmp_path / "hold").unlink()
     eventually(lambda: client.is_model_ready("slow"))
 
