@@ -91,23 +91,35 @@ def _extract(members: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) ->
 def _check_member(archive: Path, member: tarfile.TarInfo, links: set[str]) -> None:
     """`links`: the symbolic links so far; nothing may be written through one."""
     name = posixpath.normpath(member.name)
-    where = f"the environment {archive}: its member '{member.name}'"
-    if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
-        raise InvalidArgumentError(f"{where} is neither a file, a folder nor a link")
-    if _leaves(name):
-        raise InvalidArgumentError(f"{where} lies outside of the archive's folder")
-    parents = [name[:at] for at, letter in enumerate(name) if letter == "/"]
-    if any(path in links for path in [*parents, name]):
-        raise InvalidArgumentError(f"{where} would be written through a link")
+    reason = _refusal(member, name, links)
+    if reason:
+        raise InvalidArgumentError(
+            f"the environment {archive}: its member '{member.name}' {reason}"
+        )
     if member.issym():
-        target = posixpath.join(posixpath.dirname(name), member.linkname)
-        if _leaves(posixpath.normpath(target)) and not _is_interpreter(name, member.linkname):
-            raise InvalidArgumentError(f"{where} links to {member.linkname}, outside of the folder")
         links.add(name)
-    elif member.islnk():
+
+
+def _refusal(member: tarfile.TarInfo, name: str, links: set[str]) -> str:
+    if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
+        return "is neither a file, a folder nor a link"
+    if _leaves(name):
+        return "lies outside of the archive's folder"
+    if _passes(name, links):
+        return "would be written through a link"
+    if _links_outside(member, name, links):
+        return f"links to {member.linkname}, outside of the folder"
+    return ""
+
+
+def _links_outside(member: tarfile.TarInfo, name: str, links: set[str]) -> bool:
+    if member.issym():
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
+        return _leaves(target) and not _is_interpreter(name, member.linkname)
+    if member.islnk():
         target = posixpath.normpath(member.linkname)
-        if _leaves(target) or _passes(target, links):
-            raise InvalidArgumentError(f"{where} links to {member.linkname}, outside of the folder")
+        return _leaves(target) or _passes(target, links)
+    return False
 
 
 def _passes(path: str, links: set[str]) -> bool:

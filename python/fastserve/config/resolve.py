@@ -93,12 +93,25 @@ def resolve_model(
     self_tuning = leaves_batching_open(config)
     warnings = normalize_config(config)
     versions, version_warnings = select_versions(config, existing)
-    backend_config = settings.backend_settings(config.backend)
     if not settings.auto_complete:
         validate_config(config)  # what is missing is told before what disagrees
     if config.backend == "onnxruntime":
         _complete(config, versions, model_directory, settings, read_signature)
     warnings += version_warnings + normalize_config(config) + validate_config(config)
+    specs = _specs(config, versions, model_directory, settings, self_tuning=self_tuning)
+    warnings += add_host_policies(config, specs, settings.host_policies)
+    return ResolvedModel(config, versions, specs, warnings)
+
+
+def _specs(
+    config: ModelConfig,
+    versions: list[int],
+    model_directory: Path,
+    settings: ConfigSettings,
+    *,
+    self_tuning: bool,
+) -> list[Spec]:
+    backend_config = settings.backend_settings(config.backend)
     specs = [
         model_spec(config, version, model_directory, backend_config, settings.backend_directory)
         for version in versions
@@ -109,8 +122,7 @@ def resolve_model(
     if settings.fingerprint_cached_models and config.response_cache.enable:
         for version, spec in zip(versions, specs, strict=True):
             spec["cache_fingerprint"] = model_fingerprint(config, version, model_directory)
-    warnings += add_host_policies(config, specs, settings.host_policies)
-    return ResolvedModel(config, versions, specs, warnings)
+    return specs
 
 
 def _read(name: str, model_directory: Path, settings: ConfigSettings) -> ModelConfig:

@@ -119,15 +119,8 @@ class WorkerMetrics:
         family = self._family_numbers.get((worker, int(args["family"])))
         if family is None:
             raise NotFoundError("the metric's family does not exist")
-        labels = {str(key): str(value) for key, value in args["labels"].items()}
-        for label in labels:
-            if not _LABEL.fullmatch(label) or (family.kind == "histogram" and label == "le"):
-                raise InvalidArgumentError(f"'{label}' cannot be a label of metric '{family.name}'")
-        buckets = [float(bound) for bound in args.get("buckets") or []]
-        if buckets != sorted(set(buckets)) or not all(map(math.isfinite, buckets)):
-            raise InvalidArgumentError(
-                f"the buckets of metric '{family.name}' must be finite and ascending, not {buckets}"
-            )
+        labels = _checked_labels(family, args["labels"])
+        buckets = _checked_buckets(family, args.get("buckets") or [])
         key = tuple(sorted(labels.items()))
         metric = family.metrics.get(key)
         if metric is None:
@@ -193,6 +186,22 @@ class WorkerMetrics:
         if metric.references == 0:
             family.metrics.pop(tuple(sorted(metric.labels.items())), None)
             self._count -= 1
+
+
+def _checked_labels(family: _Family, labels: dict[str, Any]) -> dict[str, str]:
+    for label in labels:
+        if not _LABEL.fullmatch(label) or (family.kind == "histogram" and label == "le"):
+            raise InvalidArgumentError(f"'{label}' cannot be a label of metric '{family.name}'")
+    return {label: str(value) for label, value in labels.items()}
+
+
+def _checked_buckets(family: _Family, bounds: list[Any]) -> list[float]:
+    buckets = [float(bound) for bound in bounds]
+    if buckets != sorted(set(buckets)) or not all(map(math.isfinite, buckets)):
+        raise InvalidArgumentError(
+            f"the buckets of metric '{family.name}' must be finite and ascending, not {buckets}"
+        )
+    return buckets
 
 
 def _labels(labels: dict[str, str]) -> str:
