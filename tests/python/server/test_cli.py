@@ -62,7 +62,6 @@ def test_what_production_guides_print_is_accepted():
     assert [warning.split()[0] for warning in options.warnings] == [
         "--pinned-memory-pool-byte-size",
         "--cuda-memory-pool-byte-size",
-        "--backend-directory",
     ]
     assert all("has no effect" in warning for warning in options.warnings)
 
