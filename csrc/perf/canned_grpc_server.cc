@@ -27,13 +27,6 @@ nghttp2_nv Header(std::string_view name, std::string_view value) {
   return {bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE};
 }
 
-// What is left to send of a reply.
-struct Call {
-  const CannedReply* reply = nullptr;
-  std::string frame;  // length prefix and message
-  std::size_t sent = 0;
-};
-
 }  // namespace
 
 // One connection.
@@ -80,6 +73,13 @@ class CannedGrpcServer::Session {
   bool blocked() const { return sent_ < output_.size(); }
 
  private:
+  // What is left to send of a reply.
+  struct Call {
+    const CannedReply* reply = nullptr;
+    std::string frame;  // length prefix and message
+    std::size_t sent = 0;
+  };
+
   void Collect() {
     output_.clear();
     sent_ = 0;

@@ -19,8 +19,6 @@ namespace {
 
 constexpr std::uint8_t kLastCode = 7;
 
-Status Broken(std::string what) { return Status::InvalidArgument(std::move(what)); }
-
 // The codes of the wire are those of Status, without OK.
 StatusCode CodeOf(std::uint8_t code) { return static_cast<StatusCode>(code + 1); }
 std::uint8_t WireCode(StatusCode code) {
@@ -53,11 +51,6 @@ Result<WireTensor> ReadOutput(PacketReader* reader) {
   if (!IsValidUtf8(name)) return Broken("an output whose name is not UTF-8");
   FASTSERVE_RETURN_IF_ERROR(CheckWireTensor(wire));
   return wire;
-}
-
-// The bytes of all outputs behind one another, each at a multiple of the alignment.
-std::size_t PlacedSize(std::size_t size) {
-  return (size + kBlockAlignment - 1) / kBlockAlignment * kBlockAlignment;
 }
 
 void WriteError(const Status& status, PacketWriter* writer) {

@@ -10,13 +10,6 @@ namespace fastserve {
 
 namespace {
 
-constexpr std::uint32_t kSequenceStart = 1;
-constexpr std::uint32_t kSequenceEnd = 2;
-
-std::size_t PlacedSize(std::size_t size) {
-  return (size + kBlockAlignment - 1) / kBlockAlignment * kBlockAlignment;
-}
-
 // Where each of `rows` rows of an assembled input begins, and the end.
 Result<std::vector<std::size_t>> RowBegins(const Tensor& input, std::int64_t rows) {
   if (input.shape.empty() || input.shape[0] != rows) {

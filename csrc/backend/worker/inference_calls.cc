@@ -14,15 +14,11 @@ namespace fastserve {
 namespace {
 
 constexpr std::size_t kMostCalls = 65536;
-constexpr std::uint32_t kSequenceStart = 1;
-constexpr std::uint32_t kSequenceEnd = 2;
 
 std::uint64_t NextNumber() {
   static std::atomic<std::uint64_t> last{0};
   return last.fetch_add(1, std::memory_order_relaxed) + 1;  // only has to be another one
 }
-
-Status Broken(std::string what) { return Status::InvalidArgument(std::move(what)); }
 
 // Names of the model's own making: as text that is sent on, they must be UTF-8.
 Result<std::string> ReadName(PacketReader* reader) {

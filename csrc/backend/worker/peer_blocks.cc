@@ -9,8 +9,6 @@ constexpr std::size_t kMostSegments = 4096;
 constexpr std::size_t kUrgentReleases = 64;
 constexpr std::size_t kUrgentBytes = std::size_t{16} << 20;
 
-Status Broken(std::string what) { return Status::InvalidArgument(std::move(what)); }
-
 std::string Describe(const BlockRange& range) {
   return "segment " + std::to_string(range.segment) + ", offset " + std::to_string(range.offset) +
          ", length " + std::to_string(range.length);

@@ -9,7 +9,9 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
+#include "base/status.h"
 #include "inference/shape.h"
 
 namespace fastserve {
@@ -43,6 +45,16 @@ inline constexpr std::uint16_t kOutOfLine = 1;           // a flag of the header
 inline constexpr std::size_t kLargestInline = 65536;     // larger bodies go out of line
 inline constexpr std::size_t kBlockAlignment = 64;       // of the offsets of blocks and tensors
 inline constexpr std::uint32_t kPeerSegment = 1U << 31;  // set in the ids that the worker gives
+inline constexpr std::uint32_t kSequenceStart = 1;       // flags of a request
+inline constexpr std::uint32_t kSequenceEnd = 2;
+
+// The bytes that a tensor of `size` bytes takes of a block: the next one begins aligned.
+constexpr std::size_t PlacedSize(std::size_t size) {
+  return (size + kBlockAlignment - 1) / kBlockAlignment * kBlockAlignment;
+}
+
+// What a packet that breaks the protocol is answered with: the worker is then ended.
+inline Status Broken(std::string what) { return Status::InvalidArgument(std::move(what)); }
 
 // The fixed head of a packet; little-endian and packed on the wire.
 struct PacketHeader {

@@ -17,8 +17,6 @@ constexpr std::int64_t kReadyLimitNs = 5'000'000'000;
 constexpr int kMostPackets = 64;  // before the owner looks at the rest of the world again
 constexpr std::uint32_t kFinalFlag = 1;
 
-Status Broken(std::string what) { return Status::InvalidArgument(std::move(what)); }
-
 void EndExecution(const RunningExecution& running) {
   for (const RequestPtr& request : running.execution->requests)
     request->holds_instance.store(false, std::memory_order_relaxed);

@@ -39,6 +39,9 @@ inline std::string GrpcFrame(std::string_view message) {
   return frame.append(message);
 }
 
+inline const std::string kInfer = "/inference.GRPCInferenceService/ModelInfer";
+inline const std::string kStream = "/inference.GRPCInferenceService/ModelStreamInfer";
+
 inline HeaderList GrpcHeaders(const std::string& path, const HeaderList& more = {}) {
   HeaderList headers = {{":method", "POST"},    {":scheme", "http"},
                         {":authority", "test"}, {":path", path},

@@ -22,8 +22,6 @@ namespace fastserve {
 namespace {
 
 constexpr std::int64_t kTenSecondsNs = 10'000'000'000;
-const std::string kInfer = "/inference.GRPCInferenceService/ModelInfer";
-const std::string kStream = "/inference.GRPCInferenceService/ModelStreamInfer";
 const std::string kLive = "/inference.GRPCInferenceService/ServerLive";
 
 // Answers every administrative call, from a thread of its own, with its method and request.

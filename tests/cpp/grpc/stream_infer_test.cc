@@ -17,9 +17,6 @@
 namespace fastserve {
 namespace {
 
-const std::string kStream = "/inference.GRPCInferenceService/ModelStreamInfer";
-const std::string kInfer = "/inference.GRPCInferenceService/ModelInfer";
-
 // The parameter triton_final_response on the wire.
 std::string FinalFlag(bool final) {
   std::string bytes = "triton_final_response";

@@ -71,7 +71,9 @@ TEST_P(GenerateShape, IsThatOfTheArrayOrFilledFromTheEnd) {
   const ModelSpec spec = SpecOf({Input("X", DataType::kInt32, given.dims)}, given.max_batch_size);
   const Parsed parsed = Parse(spec, "{\"X\":" + given.json + "}");
   ASSERT_EQ(parsed.ok(), !given.shape.empty()) << parsed.message();
-  if (parsed.ok()) EXPECT_EQ(Dims(parsed.input()), given.shape);
+  if (parsed.ok()) {
+    EXPECT_EQ(Dims(parsed.input()), given.shape);
+  }
 }
 
 using Values = std::vector<std::int64_t>;

@@ -10,7 +10,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr std::uint32_t kSegment = kPeerSegment | 1;
 constexpr std::uint8_t kFp32 = 11;
 
 struct Hostility {

@@ -11,8 +11,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr std::uint32_t kSegment = kPeerSegment | 1;
-
 // Answers calls with their own inputs, or holds them.
 class EchoingHost final : public InferenceHost {
  public:

@@ -74,6 +74,8 @@ inline SeenRequest ReadRequest(PacketReader* reader) {
   return request;
 }
 
+inline constexpr std::uint32_t kSegment = kPeerSegment | 1;  // the id of the tests' segments
+
 // Used by one thread, the script's. Calls block; at the end of the channel they throw End.
 class PeerEnd {
  public:

@@ -11,8 +11,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr std::uint32_t kSegment = kPeerSegment | 1;
-
 Status RunBatch(BackendInstance& instance, AwaitedExecution* awaited) {
   instance.Execute(&awaited->execution, awaited);
   return awaited->Await();
@@ -189,7 +187,8 @@ TEST(WorkerContract, ACancelledRequestIsToldWhileItRunsAndBeforeItIsSent) {
     peer.Greet();
     const SeenExecution seen = peer.ExpectExecution();
     expected.set_value(seen.requests.at(0).handle);
-    PacketReader reader(peer.Expect(PacketKind::kCancel).body);
+    const auto packet = peer.Expect(PacketKind::kCancel);
+    PacketReader reader(packet.body);
     cancelled.set_value(reader.U64());
     peer.Echo(seen);
     const SeenExecution second = peer.ExpectExecution();
@@ -375,7 +374,8 @@ TEST(WorkerContract, IsReadyIsAskedWhenTheModelHasIt) {
   const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
     peer.Expect(PacketKind::kInitialize);
     peer.Send(PacketKind::kInitialized, R"({"error":null,"has_is_ready":true})");
-    PacketReader reader(peer.Expect(PacketKind::kCheckReady).body);
+    const auto packet = peer.Expect(PacketKind::kCheckReady);
+    PacketReader reader(packet.body);
     std::string body;
     PacketWriter writer(&body);
     writer.U64(reader.U64());
