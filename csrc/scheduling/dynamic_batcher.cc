@@ -55,7 +55,9 @@ void DynamicBatcher::MakeSlots() {
     const HostPolicy* const policy = host_policies_.empty() ? nullptr : host_policies_[i];
     has_host_policies_ |= policy != nullptr;
     never_blocks_ = (i == 0 || never_blocks_) && instances_[i]->never_blocks();
-    for (int j = 0; j < instances_[i]->depth(); ++j) {
+    // What a batch behind another one holds, that one may wait for: its model calls models.
+    const int depth = claims_.empty() ? instances_[i]->depth() : 1;
+    for (int j = 0; j < depth; ++j) {
       ResourceClaim* const claim = claims_.empty() ? nullptr : claims_[slots_.size()].get();
       slots_.push_back(std::make_unique<BatchSlot>(this, instances_[i].get(), i, claim, policy));
     }
@@ -237,12 +239,12 @@ BatchSlot* DynamicBatcher::TryFormLocked(Dropped* dropped) {
     if (pending_requests() < hold_until_queued_) return nullptr;
     hold_until_queued_ = 0;
   }
-  const BatchChoice choice = ChooseLocked(now_ns);
+  BatchChoice choice = ChooseLocked(now_ns);
   if (choice.ready_at_ns != 0) {
     ArmTimerLocked(choice.ready_at_ns);
     return nullptr;
   }
-  BatchSlot* slot = TakeIdleSlotLocked();
+  BatchSlot* slot = TakeIdleSlotLocked(&choice.request_count);
   if (slot == nullptr) return nullptr;
   FillSlotLocked(choice.request_count, slot);
   if (tuning_) tuning_->OnFormed(now_ns);
@@ -254,11 +256,20 @@ BatchChoice DynamicBatcher::ChooseLocked(std::int64_t now_ns) {
   return policy_.Choose(queue_, now_ns);
 }
 
-BatchSlot* DynamicBatcher::TakeIdleSlotLocked() {
+BatchSlot* DynamicBatcher::TakeIdleSlotLocked(std::size_t* request_count) {
   if (BatchSlot* slot = TakeSlotLocked(/*of_idle_instance=*/true)) return slot;
-  // Behind another batch it might wait for its own caller.
-  if (IsNested(*queue_.front())) return nullptr;
-  return TakeSlotLocked(/*of_idle_instance=*/false);
+  // Behind another batch a nested request might wait for its own caller.
+  const std::size_t count = CountBeforeNestedLocked(*request_count);
+  BatchSlot* const slot = count == 0 ? nullptr : TakeSlotLocked(/*of_idle_instance=*/false);
+  if (slot != nullptr) *request_count = count;
+  return slot;
+}
+
+std::size_t DynamicBatcher::CountBeforeNestedLocked(std::size_t limit) const {
+  std::size_t count = 0;
+  const InferRequest* at = queue_.front();
+  for (; count < limit && at != nullptr && !IsNested(*at); at = queue_.Next(at)) ++count;
+  return count;
 }
 
 BatchSlot* DynamicBatcher::TakeSlotLocked(bool of_idle_instance) {

@@ -28,9 +28,9 @@ class AsynchronousInstance final : public BackendInstance {
 
 class AsynchronousInstances : public ::testing::Test {
  protected:
-  void Start(std::size_t instances) {
+  void Start(std::size_t instances, std::shared_ptr<const ModelSpec> spec = MakeSpec("manual", 0)) {
     DynamicBatcher::Options options;
-    options.spec = MakeSpec("manual", 0);
+    options.spec = std::move(spec);
     for (std::size_t i = 0; i < instances; ++i) {
       strings_.push_back(std::make_shared<ManualStrings>());
       options.instances.push_back(std::make_unique<AsynchronousInstance>(strings_[i]));
@@ -100,6 +100,23 @@ TEST_F(AsynchronousInstances, WhatARunningRequestWaitsForIsNotPutBehindIt) {
   strings_[0]->End();
   EXPECT_EQ(Started(0), 2U);
   EXPECT_THAT(strings_[0]->last_started(), ElementsAre("nested"));
+  strings_[0]->End();
+}
+
+TEST_F(AsynchronousInstances, NorIsItPutThereInABatchThatBeginsWithAClientsRequest) {
+  const auto spec = std::make_shared<ModelSpec>(*MakeSpec("manual", 8));
+  spec->dynamic_batching.preferred_batch_sizes = {2};
+  spec->dynamic_batching.max_queue_delay_us = 1'000'000;
+  Start(1, spec);
+  const RequestPtr caller = MakeRequest("caller", sink_);
+  batcher_->Enqueue(caller, /*lend=*/true);
+  Submit("with it");
+  ASSERT_EQ(Started(0), 1U);
+  Submit("client's");
+  Submit("nested", caller);
+  ASSERT_EQ(Started(0), 2U);
+  EXPECT_THAT(strings_[0]->last_started(), ElementsAre("client's"));
+  strings_[0]->End();
   strings_[0]->End();
 }
 
