@@ -203,10 +203,10 @@ def soak(report: Report, server: Server, options: argparse.Namespace, seconds: f
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--minutes", type=float, default=2.0, help="also with --smoke")
     parser.add_argument("--kill-every", type=float, default=3.0, help="seconds")
     options = parser.parse_args()
-    seconds = 12.0 if options.smoke else options.minutes * 60
+    seconds = options.minutes * 60
     report = Report(
         "soak",
         "Mixed load while workers are killed",
