@@ -66,6 +66,11 @@ void DynamicBatcher::MakeSlots() {
 
 Status DynamicBatcher::Start() {
   MakeSlots();
+  for (const auto& instance : instances_) {
+    instance->set_on_ready([weak = weak_from_this()] {
+      if (const auto batcher = weak.lock()) batcher->RunOnInstances();
+    });
+  }
   for (const auto& claim : claims_) claim->set_on_reserved([this] { work_.NotifyOne(); });
   {
     const MutexLock lock(mutex_);
@@ -272,11 +277,17 @@ std::size_t DynamicBatcher::CountBeforeNestedLocked(std::size_t limit) const {
   return count;
 }
 
+bool DynamicBatcher::IsPassedOver(const BatchSlot& slot) const {
+  if (!never_blocks_ || slot.ready()) return false;
+  return std::ranges::any_of(instances_, [](const auto& instance) { return instance->ready(); });
+}
+
 BatchSlot* DynamicBatcher::TakeSlotLocked(bool of_idle_instance) {
   for (const bool at_home : {true, false}) {
     for (auto slot = idle_slots_.rbegin(); slot != idle_slots_.rend(); ++slot) {
       if ((running_[(*slot)->instance_index()] == 0) != of_idle_instance) continue;
       if (HostPolicyScope::IsFollowed((*slot)->host_policy()) != at_home) continue;
+      if (IsPassedOver(**slot)) continue;
       if ((*slot)->claim() != nullptr && !(*slot)->claim()->TryTake()) continue;
       BatchSlot* const taken = *slot;
       idle_slots_.erase(std::next(slot).base());

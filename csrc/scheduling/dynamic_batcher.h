@@ -120,6 +120,8 @@ class DynamicBatcher final : public Scheduler,
   // How many of the first `limit` requests stand before the first nested one.
   std::size_t CountBeforeNestedLocked(std::size_t limit) const REQUIRES(mutex_);
   BatchSlot* TakeSlotLocked(bool of_idle_instance) REQUIRES(mutex_);
+  // Its instance cannot execute and another one can: a dead worker attracts no requests.
+  bool IsPassedOver(const BatchSlot& slot) const;
   // Forms and hands on what can run now, if the instances only take it (never_blocks).
   void RunOnInstances();
   void WithdrawClaimsLocked() REQUIRES(mutex_);
