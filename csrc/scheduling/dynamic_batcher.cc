@@ -1,5 +1,6 @@
 #include "scheduling/dynamic_batcher.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
