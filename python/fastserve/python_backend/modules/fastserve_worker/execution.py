@@ -6,12 +6,14 @@ import asyncio
 import functools
 import inspect
 import struct
+import sys
+import traceback
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from . import wire
 from .calls import caller
 from .channel import EXECUTED, RESPONSE, RESPONSES
-from .errors import TritonModelException, describe
+from .errors import PASSING, TritonModelException, describe
 from .messages import RELEASE_RESCHEDULE, RESPONSE_FINAL, InferenceRequest, InferenceResponse
 from .responses import Answer, CollectedResponses, InferenceResponseSender
 from .worker_state import WorkerState
@@ -26,8 +28,8 @@ Answers = List[Tuple[Any, Sequence[str]]]
 class Executor:
     """Executes batches on the main thread, in its event loop if `execute` is a coroutine function.
 
-    An exception of the model fails the requests of its batch; SystemExit and KeyboardInterrupt
-    pass.
+    An exception of the model fails the requests of its batch, also one that is no Exception
+    (a cancellation, a panic of an extension); SystemExit and KeyboardInterrupt pass.
     """
 
     def __init__(
@@ -76,8 +78,14 @@ class Executor:
     def _task_ended(self, task: Any) -> None:
         self._tasks.discard(task)
         self._channel.settle_releases()
-        if not task.cancelled():
-            task.exception()  # a defect of ours would be raised; the model's are answered
+        if task.cancelled():  # before it began: in it, a cancellation is an error of the batch
+            print("the model cancelled a batch of requests before its start", file=sys.stderr)
+            raise SystemExit(1)
+        failure = task.exception()
+        if failure is not None:
+            # Not the model's, whose exceptions are answers: nobody would answer this batch.
+            traceback.print_exception(type(failure), failure, failure.__traceback__)
+            raise SystemExit(1)
 
     # ---- models that return their responses
 
@@ -90,7 +98,9 @@ class Executor:
                 self._channel.wait(collected.waiter)
                 result = collected.responses
             answers = self._answers(requests, result)
-        except Exception as failure:
+        except PASSING:
+            raise
+        except BaseException as failure:
             answers = self._failures(requests, failure)
         self._end(execution, requests, answers)
 
@@ -107,7 +117,9 @@ class Executor:
                 await loop.run_in_executor(None, self._channel.wait, collected.waiter)
                 result = collected.responses
             answers = self._answers(requests, result)
-        except (Exception, asyncio.CancelledError) as failure:
+        except PASSING:
+            raise
+        except BaseException as failure:
             answers = self._failures(requests, failure)
         self._end(execution, requests, answers)
 
@@ -183,7 +195,9 @@ class Executor:
         try:
             self._check_returned(self._execute(requests))
             self._reschedule(requests)
-        except Exception as failure:
+        except PASSING:
+            raise
+        except BaseException as failure:
             for answer in owed:
                 answer.close()
             end = _EXECUTED.pack(execution, 1) + wire.error(self._text(failure))[1:]
@@ -197,7 +211,9 @@ class Executor:
         try:
             self._check_returned(await self._execute(requests))
             self._reschedule(requests)
-        except (Exception, asyncio.CancelledError) as failure:
+        except PASSING:
+            raise
+        except BaseException as failure:
             for answer in owed:
                 answer.fail(self._text(failure))
 

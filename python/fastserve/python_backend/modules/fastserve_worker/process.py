@@ -34,7 +34,7 @@ from .channel import (
     Channel,
     Waiter,
 )
-from .errors import describe
+from .errors import PASSING, describe
 from .execution import Executor
 from .log import Logger
 from .worker_state import IDLE_S, WorkerState
@@ -156,7 +156,9 @@ class Worker:
                 self._start_model(model_class, settings)
                 answer["has_is_ready"] = self._has_is_ready
             answer["decoupled"] = user_model.is_decoupled(settings)
-        except Exception as failure:
+        except PASSING:
+            raise
+        except BaseException as failure:
             answer["error"] = describe(failure)
             traceback.print_exc()
         try:
@@ -275,7 +277,9 @@ class Worker:
     def _answer_ready(self, token: int, check: Callable[[], Any]) -> None:
         try:
             ready, error = check()
-        except Exception as failure:
+        except PASSING:
+            raise
+        except BaseException as failure:
             ready, error = False, describe(failure)
         self._send_ready(token, ready, error)
 
