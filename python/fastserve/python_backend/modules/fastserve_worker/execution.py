@@ -25,6 +25,20 @@ _LOOK_EVERY = 16  # responses, for what came meanwhile
 Answers = List[Tuple[Any, Sequence[str]]]
 
 
+class _Batch:
+    """Requests on their way through the model, and what answers them."""
+
+    __slots__ = ("answers", "collected", "execution", "requests")
+
+    def __init__(
+        self, execution: int, requests: List[InferenceRequest], collected: CollectedResponses
+    ) -> None:
+        self.execution = execution
+        self.requests = requests
+        self.collected = collected
+        self.answers: Answers = []
+
+
 class Executor:
     """Executes batches on the main thread, in its event loop if `execute` is a coroutine function.
 
@@ -50,7 +64,7 @@ class Executor:
         # Rows of a sequence batch without a request: the model sees them if it has the READY
         # control, which tells it so.
         self._empty_rows = empty_rows
-        self._batches_with_gaps: Dict[int, List[InferenceRequest]] = {}
+        self._batches_with_gaps: Dict[int, List[int]] = {}  # handles of all rows
         self._tasks: Set[Any] = set()
         self.is_async = inspect.iscoroutinefunction(model.execute)
 
@@ -90,64 +104,77 @@ class Executor:
     # ---- models that return their responses
 
     def _run_plain(self, body: bytes) -> None:
-        execution, requests, collected = self._start(body)
-        caller.set(requests[0]._handle)
+        batch = self._start(body)
         try:
-            result = self._execute(requests)
-            if result is None and collected.waiter is not None:
-                self._channel.wait(collected.waiter)
-                result = collected.responses
-            answers = self._answers(requests, result)
+            result = self._execute(batch.requests)
+            if result is None and batch.collected.waiter is not None:
+                batch.collected.returned()
+                self._channel.wait(batch.collected.waiter)
+                result = batch.collected.responses
+            batch.answers = self._answers(batch.requests, result)
         except PASSING:
             raise
         except BaseException as failure:
-            answers = self._failures(requests, failure)
-        self._end(execution, requests, answers)
+            batch.answers = self._failures(batch.requests, failure)
+        result = None
+        self._end(batch)
 
     async def _run_async(self, body: bytes) -> None:
         if self._decoupled:
             await self._run_decoupled_async(body)
             return
-        execution, requests, collected = self._start(body)
-        caller.set(requests[0]._handle)
+        batch = self._start(body)
         try:
-            result = await self._execute(requests)
-            if result is None and collected.waiter is not None:
+            result = await self._execute(batch.requests)
+            if result is None and batch.collected.waiter is not None:
+                batch.collected.returned()
                 loop = asyncio.get_running_loop()
-                await loop.run_in_executor(None, self._channel.wait, collected.waiter)
-                result = collected.responses
-            answers = self._answers(requests, result)
+                await loop.run_in_executor(None, self._channel.wait, batch.collected.waiter)
+                result = batch.collected.responses
+            batch.answers = self._answers(batch.requests, result)
         except PASSING:
             raise
         except BaseException as failure:
-            answers = self._failures(requests, failure)
-        self._end(execution, requests, answers)
+            batch.answers = self._failures(batch.requests, failure)
+        result = None
+        self._end(batch)
 
-    def _start(self, body: bytes) -> Tuple[int, List[InferenceRequest], CollectedResponses]:
+    def _start(self, body: bytes) -> _Batch:
         execution, rows = wire.read_batch(self._channel, body)
         requests = rows
         if not self._empty_rows and not all(row._handle for row in rows):
             requests = [row for row in rows if row._handle]
-            self._batches_with_gaps[execution] = rows
+            self._batches_with_gaps[execution] = [row._handle for row in rows]
         collected = CollectedResponses(self._channel, requests)
         live = self._state.live
         for request in requests:
             live[request._handle] = request._cancelled
             request._sender = collected.sender
-        return execution, requests, collected
+        caller.set(requests[0]._handle)
+        return _Batch(execution, requests, collected)
 
-    def _end(self, execution: int, requests: List[InferenceRequest], answers: Answers) -> None:
+    def _end(self, batch: _Batch) -> None:
+        """Only `batch`, and perhaps the model, refers to requests and responses: see
+        placement.Loan.
+        """
+        self._close(batch)
+        held = [batch.requests, batch.collected]
+        del batch.requests, batch.collected
+        body, loan = wire.pack_responses(self._channel, batch.execution, batch.answers, held)
+        self._channel.send(RESPONSES, body)
+        if loan is not None:
+            loan.give_back(self._channel)
+
+    def _close(self, batch: _Batch) -> None:
         live = self._state.live
-        for request in requests:
+        for request in batch.requests:
             live.pop(request._handle, None)
             request._sender = None  # it refers to all requests of the batch
-            if request._answer is not None:
-                request._answer.close()
-        rows = self._batches_with_gaps.pop(execution, None)
-        if rows is not None:
-            given = iter(answers)
-            answers = [next(given) if row._handle else (wire.NOTHING, ()) for row in rows]
-        self._channel.send(RESPONSES, wire.pack_responses(self._channel, execution, answers))
+        batch.collected.close()
+        handles = self._batches_with_gaps.pop(batch.execution, None)
+        if handles is not None:
+            given = iter(batch.answers)
+            batch.answers = [next(given) if handle else (wire.NOTHING, ()) for handle in handles]
 
     def _answers(self, requests: List[InferenceRequest], result: Any) -> Answers:
         if not isinstance(result, (list, tuple)):
