@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Sequence, Set, Tuple
 from . import wire
 from .calls import caller
 from .channel import EXECUTED, RESPONSE, RESPONSES
-from .errors import PASSING, TritonModelException, describe
+from .errors import PASSING, TritonError, TritonModelException, describe
 from .messages import RELEASE_RESCHEDULE, RESPONSE_FINAL, InferenceRequest, InferenceResponse
 from .responses import Answer, CollectedResponses, InferenceResponseSender
 from .worker_state import WorkerState
@@ -225,11 +225,26 @@ class Executor:
         except PASSING:
             raise
         except BaseException as failure:
-            for answer in owed:
-                answer.close()
-            end = _EXECUTED.pack(execution, 1) + wire.error(self._text(failure))[1:]
-            self._forget(requests)
+            if not self._fail_held(requests, owed, self._text(failure)):
+                end = _EXECUTED.pack(execution, 1) + wire.error(self._text(failure))[1:]
         self._channel.send(EXECUTED, end)
+
+    def _fail_held(
+        self, requests: List[InferenceRequest], owed: List[Answer], message: str
+    ) -> bool:
+        """When `execute` has failed. Responses that wait for their readers come before the error:
+        then each request that is open gets its own.
+        """
+        still_open = [r for r, answer in zip(requests, owed) if answer.close()]
+        backlog = self._state.backlog
+        any_held = any(backlog.holds(request._handle) for request in requests)
+        for request in still_open if any_held else ():
+            error = InferenceResponse([], TritonError(message))
+            self._deliver(request._handle, (), error, RESPONSE_FINAL)
+        for request in () if any_held else requests:
+            self._state.live.pop(request._handle, None)
+            backlog.forget(request._handle)
+        return any_held
 
     async def _run_decoupled_async(self, body: bytes) -> None:
         """The next batch may come while this one runs: EXECUTED is sent at its start."""
@@ -260,24 +275,29 @@ class Executor:
     def _deliver(self, handle: int, names: Sequence[str], response: Any, flags: int) -> None:
         """One response of a decoupled request; its end when `flags` say so."""
         try:
-            body = wire.pack_response(
-                self._channel, handle, flags, wire.NOTHING if response is None else response, names
-            )
+            body = self._pack(handle, names, response, flags)
+        except TritonModelException:
+            raise
         except Exception as failure:
             raise TritonModelException(f"the response cannot be sent: {failure}") from failure
-        self._await_reader(handle)
         if flags & RESPONSE_FINAL:
             self._state.live.pop(handle, None)
-        self._channel.send(RESPONSE, body)
+        if body is not None:
+            self._channel.send(RESPONSE, body)
 
-    def _await_reader(self, handle: int) -> None:
-        """Waits as long as the request's reader is behind (HOLD): others go on."""
+    def _pack(self, handle: int, names: Sequence[str], response: Any, flags: int) -> Any:
+        """RESPONSE, or None when the response waits for the request's reader."""
         self._sent += 1
         if self._sent % _LOOK_EVERY == 0:
-            self._channel.drain()
-        waiter = self._state.holds.get(handle)
-        if waiter is not None:
-            self._channel.wait(waiter)
+            self._channel.drain()  # perhaps HOLD
+        state = self._state
+        if state.backlog.holds(handle):
+            may_wait = state.may_wait()
+            if state.backlog.add(handle, flags, response, names, may_wait=may_wait):
+                return None
+        return wire.pack_response(
+            self._channel, handle, flags, wire.NOTHING if response is None else response, names
+        )
 
     def _check_returned(self, result: Any) -> None:
         if result is not None:
@@ -291,10 +311,6 @@ class Executor:
             if request._release_flags == RELEASE_RESCHEDULE and request._answer.close():
                 self._deliver(request._handle, (), None, _RESCHEDULED)
                 self._state.live.pop(request._handle, None)
-
-    def _forget(self, requests: List[InferenceRequest]) -> None:
-        for request in requests:
-            self._state.live.pop(request._handle, None)
 
 
 def _sender(request: InferenceRequest) -> InferenceResponseSender:

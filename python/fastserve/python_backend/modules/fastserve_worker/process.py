@@ -32,7 +32,6 @@ from .channel import (
     READY,
     RETURN,
     Channel,
-    Waiter,
 )
 from .errors import PASSING, describe
 from .execution import Executor
@@ -208,6 +207,7 @@ class Worker:
             self._state.idle()
             loop.call_later(IDLE_S, give_back)
 
+        self._state.loop_thread = thread
         self._state.redirect = redirect
         give_back()
         loop.add_reader(self._channel.fileno(), self._channel.drain)
@@ -240,15 +240,13 @@ class Worker:
                 cancelled[0] = True
 
     def _hold(self, body: bytes) -> None:
-        """A request's reader does not keep up: its senders are to wait."""
+        """A request's reader does not keep up: its responses are to wait."""
         (handle,) = _HANDLES.unpack(body)
-        if handle in self._state.live:
-            self._state.holds.setdefault(handle, Waiter())
+        if handle in self._state.live or self._state.backlog.holds(handle):
+            self._state.backlog.hold(handle)
 
     def _go_on(self, body: bytes) -> None:
-        waiter = self._state.holds.pop(_HANDLES.unpack(body)[0], None)
-        if waiter is not None:
-            self._channel.complete(waiter)
+        self._state.backlog.go_on(_HANDLES.unpack(body)[0])
 
     def _set_log_level(self, body: bytes) -> None:
         self._state.log_level = int(json.loads(body)["level"])

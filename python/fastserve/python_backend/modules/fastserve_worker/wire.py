@@ -255,6 +255,11 @@ def pack_responses(
     return b"".join(parts), loan
 
 
+def check_response(response: Any, names: Sequence[str]) -> None:
+    """Raises what pack_response() would."""
+    _plan(response, names, Placement(), Tensor._location)
+
+
 def pack_response(
     channel: Channel, handle: int, flags: int, response: Any, names: Sequence[str]
 ) -> bytes:
