@@ -340,6 +340,86 @@ def test_a_batch_above_64_kib_of_names_goes_out_of_line(run_execute):
     assert [json.loads(a.parameters)["id"] for a in answers] == [str(i) * 30_000 for i in range(4)]
 
 
+WRAPPED = """
+import asyncio, functools
+
+def counted(function):
+    @functools.wraps(function)
+    def call(self, requests):
+        self.calls = getattr(self, "calls", 0) + 1
+        return function(self, requests)
+    return call
+
+class TritonPythonModel:
+    calls = 0
+
+    @counted
+    async def execute(self, requests):
+        await asyncio.sleep(0)
+        if requests[0].request_id() == "bad":
+            raise ValueError("bad")
+        answer = await pb_utils.InferenceRequest(model_name="x").async_exec()
+        {answer}
+"""
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_a_coroutine_that_a_plain_execute_returns_is_awaited(run_model, batches):
+    peer = run_model(
+        WRAPPED.format(
+            answer="return [pb_utils.InferenceResponse(parameters={'calls': self.calls})]"
+        )
+    )
+    requests = [Request() for _ in range(batches)]
+    executions = [peer.start([request]) for request in requests]
+    for request in requests:
+        call = peer.bls_request()
+        assert call.caller == request.handle
+        peer.bls_respond(call.call)
+    for execution in executions:
+        (answer,) = peer.responses(execution)
+        assert json.loads(answer.parameters) == {"calls": batches}
+    assert "ValueError: bad" in peer.execute(Request(id="bad"))[0].message
+    assert peer.finalize() == 0
+
+
+def test_a_coroutine_that_a_decoupled_execute_returns_is_awaited(run_model):
+    peer = run_model(
+        WRAPPED.format(
+            answer="requests[0].get_response_sender().send(pb_utils.InferenceResponse(), 1)"
+        ),
+        True,
+    )
+    for _ in range(2):
+        peer.start([Request()])
+        assert peer.executed() == (-1, "")
+        peer.bls_respond(peer.bls_request().call)
+        answer = peer.response()
+        assert (answer.kind, answer.flags) == (1, 1)
+    peer.start([Request(id="bad")])
+    assert "ValueError: bad" in peer.response().message
+    assert peer.finalize() == 0
+
+
+def test_execute_may_return_a_coroutine_now_and_a_list_then(run_execute):
+    peer = run_execute("""
+        async def answer():
+            return [pb_utils.InferenceResponse(parameters={"by": "coroutine"})]
+        if requests[0].request_id():
+            return answer()
+        return [pb_utils.InferenceResponse(parameters={"by": "list"})]
+    """)
+    for name, by in (("", "list"), ("x", "coroutine"), ("", "list"), ("x", "coroutine")):
+        (answer,) = peer.execute(Request(id=name))
+        assert json.loads(answer.parameters) == {"by": by}
+
+
+def test_a_call_of_execute_that_fails_is_an_error(run_model):
+    peer = run_model("class TritonPythonModel:\n    async def execute(self): pass")
+    (answer,) = peer.execute(Request())
+    assert "TypeError" in answer.message
+
+
 def test_async_execute_awaits(run_execute):
     peer = run_execute(
         """

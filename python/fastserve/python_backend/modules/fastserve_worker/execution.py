@@ -66,14 +66,13 @@ class Executor:
         self._empty_rows = empty_rows
         self._batches_with_gaps: Dict[int, List[int]] = {}  # handles of all rows
         self._tasks: Set[Any] = set()
+        self._first: Any = None  # the coroutine that showed that there are any
         self.is_async = inspect.iscoroutinefunction(model.execute)
 
     def run(self, body: bytes) -> None:
         """Executes a batch; async: starts to."""
         if self.is_async:
-            task = asyncio.ensure_future(self._run_async(body))
-            self._tasks.add(task)
-            task.add_done_callback(self._task_ended)
+            self._add_task(self._run_async(body))
             return
         self._state.execution_starts()
         try:
@@ -88,6 +87,22 @@ class Executor:
         """Until no coroutine runs."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def begin(self) -> None:
+        """The event loop runs."""
+        if self._first is not None:
+            self._add_task(self._first)
+            self._first = None
+
+    def _go_async(self, first: Any) -> None:
+        """`execute` is no coroutine function, but has returned a coroutine."""
+        self._first = first
+        self.is_async = True
+
+    def _add_task(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
 
     def _task_ended(self, task: Any) -> None:
         self._tasks.discard(task)
@@ -107,6 +122,9 @@ class Executor:
         batch = self._start(body)
         try:
             result = self._execute(batch.requests)
+            if type(result) is not list and asyncio.iscoroutine(result):
+                self._go_async(self._await_plain(batch, result))
+                return
             if result is None and batch.collected.waiter is not None:
                 batch.collected.returned()
                 self._channel.wait(batch.collected.waiter)
@@ -123,9 +141,14 @@ class Executor:
         if self._decoupled:
             await self._run_decoupled_async(body)
             return
-        batch = self._start(body)
+        await self._await_plain(self._start(body))
+
+    async def _await_plain(self, batch: _Batch, coroutine: Any = None) -> None:
+        """`coroutine`: what `execute` has returned, if it was called already."""
         try:
-            result = await self._execute(batch.requests)
+            result = coroutine or self._execute(batch.requests)
+            if asyncio.iscoroutine(result):
+                result = await result
             if result is None and batch.collected.waiter is not None:
                 batch.collected.returned()
                 loop = asyncio.get_running_loop()
@@ -220,8 +243,12 @@ class Executor:
         execution, requests, owed = self._start_decoupled(body)
         end = _EXECUTED.pack(execution, 0)
         try:
-            self._check_returned(self._execute(requests))
-            self._reschedule(requests)
+            result = self._execute(requests)
+            if result is not None and asyncio.iscoroutine(result):
+                self._go_async(self._await_decoupled(requests, owed, result))
+            else:
+                self._check_returned(result)
+                self._reschedule(requests)
         except PASSING:
             raise
         except BaseException as failure:
@@ -250,8 +277,14 @@ class Executor:
         """The next batch may come while this one runs: EXECUTED is sent at its start."""
         execution, requests, owed = self._start_decoupled(body)
         self._channel.send(EXECUTED, _EXECUTED.pack(execution, 0))
+        await self._await_decoupled(requests, owed)
+
+    async def _await_decoupled(
+        self, requests: List[InferenceRequest], owed: List[Answer], coroutine: Any = None
+    ) -> None:
         try:
-            self._check_returned(await self._execute(requests))
+            result = coroutine or self._execute(requests)
+            self._check_returned(await result if asyncio.iscoroutine(result) else result)
             self._reschedule(requests)
         except PASSING:
             raise

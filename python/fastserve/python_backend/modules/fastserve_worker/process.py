@@ -127,7 +127,7 @@ class Worker:
             function, argument = self._state.next_work()
             function(argument)
             if self._executor is not None and self._executor.is_async and not self._finalizing:
-                self._run_loop()
+                self._run_loop(self._executor)
         if self._model is not None and hasattr(self._model, "finalize"):
             self._model.finalize()
 
@@ -192,7 +192,7 @@ class Worker:
 
     # ---- an event loop on the main thread, for `async def execute`
 
-    def _run_loop(self) -> None:
+    def _run_loop(self, executor: Executor) -> None:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         thread = threading.get_ident()
@@ -209,6 +209,9 @@ class Worker:
 
         self._state.loop_thread = thread
         self._state.redirect = redirect
+        self._state.relief.main_has_work()
+        loop.call_soon(executor.begin)
+        loop.call_soon(self._state.catch_up, None)
         give_back()
         loop.add_reader(self._channel.fileno(), self._channel.drain)
         loop.run_forever()

@@ -48,8 +48,16 @@ class WorkerState:
             self.redirect(function, argument)
             return
         self._queue.append((function, argument))
+        if self.redirect is not None:  # it came meanwhile and may have missed this
+            self.redirect(self.catch_up, None)
         self.channel.complete(self._waiter)
         self.relief.main_has_work()
+
+    def catch_up(self, _: Any) -> None:
+        """In the loop: what was queued before it began."""
+        while self._queue:
+            function, argument = self._queue.popleft()
+            function(argument)
 
     def next_work(self) -> Work:
         """What the main thread does next; it reads the channel itself until there is something."""
