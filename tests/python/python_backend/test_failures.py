@@ -267,10 +267,42 @@ def test_the_worker_ends_when_the_channel_is_closed_while_it_executes(run_execut
     assert peer.process.wait(30) == 1
 
 
-def test_an_interrupt_from_the_terminal_is_ignored(run_execute):
-    peer = run_execute("return [pb_utils.InferenceResponse()]")
-    os.kill(peer.process.pid, signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("head", ["def execute", "async def execute"])
+def test_a_signal_to_all_processes_is_the_servers_to_handle(run_execute, head, number):
+    peer = run_execute(
+        """
+        if requests[0].request_id() == "in flight":
+            print("in flight")
+            while not requests[0].is_cancelled(): pass
+        return [pb_utils.InferenceResponse()]
+        """,
+        head=head,
+    )
+    os.kill(peer.process.pid, number)
     assert still_works(peer)
+    request = Request(id="in flight")
+    execution = peer.start([request])
+    assert peer.process.stdout.readline() == b"in flight\n"
+    os.kill(peer.process.pid, number)
+    peer.cancel(request.handle)
+    assert peer.responses(execution)[0].kind == 1
+
+
+def test_what_a_model_starts_ends_by_a_signal(run_execute):
+    peer = run_execute("""
+        import multiprocessing, subprocess, sys, time
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+        child.start()
+        child.terminate()
+        child.join()
+        program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        program.terminate()
+        codes = [child.exitcode, program.wait()]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array(codes))])]
+    """)
+    (answer,) = peer.execute(Request())
+    assert answer["OUT"].tolist() == [-signal.SIGTERM] * 2
 
 
 def test_a_forked_child_neither_speaks_on_the_channel_nor_keeps_it(run_execute):

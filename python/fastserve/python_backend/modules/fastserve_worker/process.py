@@ -64,7 +64,37 @@ def _bind_to(server: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != server:
         os._exit(1)  # it had ended before
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the server's to handle
+    _leave_signals_to_the_server()
+
+
+def _leave_signals_to_the_server() -> None:
+    """A terminal's Ctrl-C and a service manager's SIGTERM reach all processes; the server lets its
+    requests end before its workers do. A handler, because programs that a model starts would
+    inherit SIG_IGN.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    # Blocked meanwhile, or one that comes early would find this handler in the child.
+    os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_end_by_sigterm)
+
+
+def _leave(*_: Any) -> None:
+    pass
+
+
+def _block() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+
+
+def _end_by_sigterm() -> None:
+    """A forked child is the model's own, and terminate() of it is to work."""
+    if signal.getsignal(signal.SIGTERM) is _leave:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _unblock()
 
 
 def _unbuffer() -> None:
