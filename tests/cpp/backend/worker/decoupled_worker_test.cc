@@ -96,6 +96,7 @@ class HeldExecution : public ::testing::Test {
 
   FakeClock clock_;
   std::binary_semaphore held_{0};
+  std::binary_semaphore going_on_{0};
   std::binary_semaphore late_{0};
   const std::shared_ptr<SlowSink> sink_ = std::make_shared<SlowSink>();
   const RequestPtr request_ = MakeRequest("r", sink_);
@@ -133,17 +134,19 @@ TEST_F(HeldExecution, TheTimeAfterItsReaderHasCaughtUpCounts) {
     const SeenExecution seen = peer.ExpectExecution();
     const std::uint64_t handle = seen.requests.at(0).handle;
     peer.Send(PacketKind::kResponse, Response(handle, false, 1));
-    (void)peer.Expect(PacketKind::kGoOn);
+    (void)peer.Expect(PacketKind::kHold);
     held_.release();
+    (void)peer.Expect(PacketKind::kGoOn);
+    going_on_.release();
     late_.acquire();
     peer.Send(PacketKind::kResponse, Response(handle, false, 1));
     peer.Expect(PacketKind::kFinalize);
   });
   AwaitedExecution awaited({request_});
   loaded.instance->Execute(&awaited.execution, &awaited);
-  sink_->answers.Await(1);
-  sink_->MakeRoom(request_);
   held_.acquire();
+  sink_->MakeRoom(request_);
+  going_on_.acquire();
   clock_.Advance(2 * kSecond);
   late_.release();
   EXPECT_THAT(awaited.Await().message(), HasSubstr("EXECUTION_TIMEOUT_SECONDS"));
