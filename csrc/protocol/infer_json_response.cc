@@ -60,18 +60,6 @@ Status AppendOutput(const Tensor& output, bool binary, std::string* json) {
   return Status::Ok();
 }
 
-// Every byte that is not part of a valid UTF-8 sequence becomes a question mark: an error must be
-// readable.
-std::string Readable(std::string_view message) {
-  std::string text(message);
-  if (!IsValidUtf8(text)) {
-    std::replace_if(
-        text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; },
-        '?');
-  }
-  return text;
-}
-
 }  // namespace
 
 Status BuildInferResponse(const InferRequest& request, const InferResponse& response,
@@ -102,7 +90,7 @@ Status BuildInferResponse(const InferRequest& request, const InferResponse& resp
 
 std::string ErrorJson(std::string_view message) {
   std::string json = "{\"error\":";
-  AppendJsonString(Readable(message), &json);
+  AppendJsonString(ReadableText(message), &json);
   json.push_back('}');
   return json;
 }

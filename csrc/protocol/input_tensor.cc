@@ -1,5 +1,6 @@
 #include "protocol/input_tensor.h"
 
+#include <algorithm>
 #include <cstring>
 #include <span>
 #include <string>
@@ -42,6 +43,13 @@ bool IsValidSequence(std::string_view sequence) {
     if ((byte(i) & 0xC0) != 0x80) return false;
   }
   return true;
+}
+
+// Of the sequence that a text begins with; 0: that is none.
+std::size_t ValidLength(std::string_view text) {
+  const std::size_t length = SequenceLength(static_cast<unsigned char>(text.front()));
+  const bool is_whole = length != 0 && length <= text.size();
+  return is_whole && IsValidSequence(text.substr(0, length)) ? length : 0;
 }
 
 }  // namespace
@@ -95,13 +103,23 @@ Status JsonTooLarge(std::size_t size, std::size_t limit) {
 }
 
 bool IsValidUtf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const std::size_t length = SequenceLength(static_cast<unsigned char>(text[i]));
-    if (length == 0 || length > text.size() - i || !IsValidSequence(text.substr(i, length)))
-      return false;
-    i += length;
+  while (!text.empty()) {
+    const std::size_t length = ValidLength(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
   }
   return true;
+}
+
+std::string ReadableText(std::string_view text) {
+  std::string readable;
+  readable.reserve(text.size());
+  while (!text.empty()) {
+    const std::size_t length = ValidLength(text);
+    readable.append(length == 0 ? "?" : text.substr(0, length));
+    text.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+  return readable;
 }
 
 }  // namespace fastserve

@@ -30,5 +30,8 @@ Status JsonTooLarge(std::size_t size, std::size_t limit);
 
 // Strings of the protocol (ids, names) are UTF-8; tensor bytes may be anything.
 bool IsValidUtf8(std::string_view text);
+// The text with a question mark for every byte that is not part of a valid UTF-8 sequence: an error
+// must be readable.
+std::string ReadableText(std::string_view text);
 
 }  // namespace fastserve

@@ -102,6 +102,13 @@ Status SequenceStates::Take(const SequenceRows& rows, Execution* execution,
 
 Status SequenceStates::TakeRows(const StateSpec& state, const Tensor& output,
                                 std::vector<RowStates>* taken) const {
+  // Rows of several types would be joined as if they were of the first one's.
+  if (output.type != state.type) {
+    return Status::Internal("model '" + spec_->name + "': the backend returned the state '" +
+                            state.output_name + "' as " +
+                            std::string(DataTypeName(output.type)) + ", expected " +
+                            std::string(DataTypeName(state.type)));
+  }
   if (spec_->max_batch_size == 0) {
     taken->front().push_back(output);
     taken->front().back().name = state.input_name;

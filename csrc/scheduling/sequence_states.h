@@ -36,7 +36,7 @@ class SequenceStates {
   Status Append(const SequenceRows& rows, Execution* execution) const;
   // Takes the state outputs out of the execution, but for those that are outputs of the model too.
   // One entry per row; slices of the batch's buffers. Errors: Internal when the backend left one
-  // out or made another number of rows.
+  // out, gave it another type, or made another number of rows.
   Status Take(const SequenceRows& rows, Execution* execution, std::vector<RowStates>* taken) const;
 
  private:

@@ -155,7 +155,11 @@ ReceiveOutcome Channel::Receive(IncomingPacket* packet) {
   head.msg_iovlen = 1;
   head.msg_control = control.data();
   head.msg_controllen = control.size();
-  const ssize_t size = recvmsg(socket_.get(), &head, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  constexpr int kFlags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
+  ssize_t size = recvmsg(socket_.get(), &head, kFlags);
+  // Told once, before what the peer had sent, when it ended with packets unread. What was sent is
+  // there still.
+  if (size < 0 && errno == ECONNRESET) size = recvmsg(socket_.get(), &head, kFlags);
   if (size < 0) {
     const bool nothing = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
     return nothing ? ReceiveOutcome::kNothing : ReceiveOutcome::kEnd;

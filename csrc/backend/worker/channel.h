@@ -42,7 +42,8 @@ struct IncomingPacket {
   std::vector<UniqueFd> fds;
 };
 
-enum class ReceiveOutcome : std::uint8_t { kPacket, kNothing, kEnd, kMalformed };
+// kMore: only packets that were dealt with already, and others may wait behind them.
+enum class ReceiveOutcome : std::uint8_t { kPacket, kNothing, kMore, kEnd, kMalformed };
 
 // Send: any thread. Receive, Flush: the thread that polls. Nothing blocks, and nothing raises
 // SIGPIPE. Invariants: 1. packets arrive whole and in the order of Send; 2. a peer that does not

@@ -26,6 +26,14 @@ Result<std::vector<std::size_t>> RowBegins(const Tensor& input, std::int64_t row
   std::vector<std::size_t> begins;
   for (std::int64_t row = 0; row <= rows; ++row)
     begins.push_back(static_cast<std::size_t>(row) * row_bytes);
+  // Whoever assembled it, nothing behind its bytes is read.
+  if (begins.back() != input.data.size) {
+    return Status::Internal("input '" + input.name + "' of type " +
+                            std::string(DataTypeName(input.type)) + " and shape " +
+                            ShapeToString(input.shape) + " has " +
+                            std::to_string(input.data.size) + " bytes, expected " +
+                            std::to_string(begins.back()));
+  }
   return begins;
 }
 

@@ -37,13 +37,15 @@ const RunningExecution* ExecutionTable::Find(std::uint64_t id) const {
 }
 
 void ExecutionTable::End(std::uint64_t id, std::int64_t now_ns) {
+  // Of executions side by side, one that ends says nothing of those before it.
+  if (!running_.empty() && running_.front().id == id) last_end_ns_ = now_ns;
   std::erase_if(running_, [id](const RunningExecution& running) { return running.id == id; });
-  last_end_ns_ = now_ns;
 }
 
 std::optional<std::int64_t> ExecutionTable::oldest_start_ns() const {
   if (running_.empty()) return std::nullopt;
-  return std::max(running_.front().sent_ns, last_end_ns_);
+  const RunningExecution& oldest = running_.front();
+  return std::max({oldest.sent_ns, oldest.held_until_ns, last_end_ns_});
 }
 
 RequestPtr ExecutionTable::Request(std::uint64_t handle) const {
@@ -58,6 +60,15 @@ RequestPtr ExecutionTable::Request(std::uint64_t handle) const {
 RequestPtr ExecutionTable::Open(std::uint64_t handle) const {
   const auto found = open_.find(handle);
   return found == open_.end() ? nullptr : found->second;
+}
+
+void ExecutionTable::Close(std::uint64_t handle, std::int64_t held_until_ns) {
+  open_.erase(handle);
+  for (RunningExecution& running : running_) {
+    if (handle >= running.first_handle &&
+        handle - running.first_handle < running.execution->requests.size())
+      running.held_until_ns = std::max(running.held_until_ns, held_until_ns);
+  }
 }
 
 std::vector<std::uint64_t> ExecutionTable::HandlesOf(const InferRequest& request) const {

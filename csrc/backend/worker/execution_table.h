@@ -19,6 +19,7 @@ struct RunningExecution {
   Execution* execution = nullptr;
   ExecutionObserver* observer = nullptr;
   std::int64_t sent_ns = 0;
+  std::int64_t held_until_ns = 0;  // by the reader of a request that has ended; 0: never
 };
 
 // Fails an execution that no worker has, with the requests of a decoupled model.
@@ -36,14 +37,18 @@ class ExecutionTable {
   const RunningExecution* Find(std::uint64_t id) const;
   // Removes it: it has ended.
   void End(std::uint64_t id, std::int64_t now_ns);
-  // When the oldest one can have begun: sent, and the one before it ended. Nothing runs: nullopt.
+  // Null when nothing runs.
+  const RunningExecution* oldest() const { return running_.empty() ? nullptr : &running_.front(); }
+  // When the oldest one can have begun: sent, the one before it ended, and a reader that it waited
+  // for had caught up. Nothing runs: nullopt.
   std::optional<std::int64_t> oldest_start_ns() const;
 
   // Of an open request, or one that runs; null when there is none.
   RequestPtr Request(std::uint64_t handle) const;
   // Null when it is not open.
   RequestPtr Open(std::uint64_t handle) const;
-  void Close(std::uint64_t handle) { open_.erase(handle); }
+  // `held_until_ns`: until when its sender waited for its reader; 0: never.
+  void Close(std::uint64_t handle, std::int64_t held_until_ns);
   // The handles under which a request was sent.
   std::vector<std::uint64_t> HandlesOf(const InferRequest& request) const;
 
@@ -59,7 +64,7 @@ class ExecutionTable {
   std::unordered_map<std::uint64_t, RequestPtr> open_;
   std::uint64_t last_id_ = 0;
   std::uint64_t next_handle_ = 1;
-  std::int64_t last_end_ns_ = 0;
+  std::int64_t last_end_ns_ = 0;  // of one that was the oldest
 };
 
 }  // namespace fastserve

@@ -1,9 +1,16 @@
 #include "backend/worker/held_requests.h"
 
+#include <limits>
 #include <string>
 #include <utility>
 
 namespace fastserve {
+
+namespace {
+
+constexpr std::int64_t kStillHeld = std::numeric_limits<std::int64_t>::max();
+
+}  // namespace
 
 class HeldRequests::Hook final : public RoomHook {
  public:
@@ -20,22 +27,35 @@ void HeldRequests::Consider(std::uint64_t handle, const RequestPtr& request) {
   if (!request->congested()) return;
   {
     const MutexLock lock(mutex_);
-    if (!held_.insert(handle).second) return;
+    std::int64_t& until_ns = held_until_ns_[handle];
+    if (until_ns == kStillHeld) return;
+    until_ns = kStillHeld;
   }
   // First: the hook may be called at once, and what it sends must come after this.
   Tell(PacketKind::kHold, handle);
   if (!request->WaitForRoom(std::make_shared<Hook>(shared_from_this(), handle))) GoOn(handle);
 }
 
-void HeldRequests::Forget(std::uint64_t handle) {
+std::int64_t HeldRequests::HeldUntil(std::uint64_t handle) const {
   const MutexLock lock(mutex_);
-  held_.erase(handle);
+  const auto found = held_until_ns_.find(handle);
+  if (found == held_until_ns_.end()) return 0;
+  return found->second == kStillHeld ? clock_.NowNs() : found->second;
+}
+
+std::int64_t HeldRequests::Forget(std::uint64_t handle) {
+  const std::int64_t until_ns = HeldUntil(handle);
+  const MutexLock lock(mutex_);
+  held_until_ns_.erase(handle);
+  return until_ns;
 }
 
 void HeldRequests::GoOn(std::uint64_t handle) {
   {
     const MutexLock lock(mutex_);
-    if (held_.erase(handle) == 0) return;
+    const auto found = held_until_ns_.find(handle);
+    if (found == held_until_ns_.end() || found->second != kStillHeld) return;
+    found->second = clock_.NowNs();
   }
   Tell(PacketKind::kGoOn, handle);
 }

@@ -3,9 +3,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "backend/worker/worker_link.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "inference/request.h"
 
@@ -16,21 +17,27 @@ namespace fastserve {
 // nothing blocks.
 class HeldRequests final : public std::enable_shared_from_this<HeldRequests> {
  public:
-  explicit HeldRequests(std::shared_ptr<WorkerLink> link) : link_(std::move(link)) {}
+  // `clock` outlives it.
+  HeldRequests(std::shared_ptr<WorkerLink> link, const Clock* clock)
+      : clock_(*clock), link_(std::move(link)) {}
 
   // After a response that was not the last, on the thread that delivered it.
   void Consider(std::uint64_t handle, const RequestPtr& request) EXCLUDES(mutex_);
-  // The request has had its last response.
-  void Forget(std::uint64_t handle) EXCLUDES(mutex_);
+  // Until when the request's sender waited: now, while it does; 0: never.
+  std::int64_t HeldUntil(std::uint64_t handle) const EXCLUDES(mutex_);
+  // The request has had its last response. Returns what HeldUntil was.
+  std::int64_t Forget(std::uint64_t handle) EXCLUDES(mutex_);
 
  private:
   class Hook;
   void GoOn(std::uint64_t handle) EXCLUDES(mutex_);
   void Tell(PacketKind kind, std::uint64_t handle);
 
+  const Clock& clock_;
   const std::shared_ptr<WorkerLink> link_;
-  Mutex mutex_;
-  std::unordered_set<std::uint64_t> held_ GUARDED_BY(mutex_);  // handles
+  mutable Mutex mutex_;
+  // By handle: until when; kStillHeld.
+  std::unordered_map<std::uint64_t, std::int64_t> held_until_ns_ GUARDED_BY(mutex_);
 };
 
 }  // namespace fastserve

@@ -105,6 +105,9 @@ Status InferenceCalls::Start(std::string_view body, const FindRequest& find_requ
   FASTSERVE_RETURN_IF_ERROR(ReadInputs(&reader, range, call.request.get()));
   if (!reader.ok() || !reader.at_end())
     return Broken("a BLS_REQUEST that ends within itself, or goes on behind its inputs");
+  // Complete before others see it in calls_.
+  call.request->caller = find_request(call.caller);
+  call.request->sink = std::make_shared<Sink>(shared_from_this(), call.id, call.decoupled);
   {
     const MutexLock lock(mutex_);
     if (calls_.size() >= kMostCalls)
@@ -112,8 +115,8 @@ Status InferenceCalls::Start(std::string_view body, const FindRequest& find_requ
     if (!calls_.emplace(call.id, call.request).second)
       return Broken("BLS call " + std::to_string(call.id) + " made twice");
   }
-  call.request->caller = find_request(call.caller);
-  call.request->sink = std::make_shared<Sink>(shared_from_this(), call.id, call.decoupled);
+  // CancelCallsOf came before the call was in calls_, if it came.
+  if (call.request->caller != nullptr && call.request->caller->cancelled()) call.request->Cancel();
   if (refusal.ok() && host_ == nullptr)
     refusal = Status::Unsupported("this server does not let models call models");
   if (refusal.ok()) {
@@ -207,6 +210,8 @@ Status InferenceCalls::Control(std::string_view body) {
   PacketReader reader(body);
   const std::uint64_t call = reader.U64();
   if (!reader.ok()) return Broken("a CALL without a number");
+  // It becomes a text of Python's, on the one thread that answers the calls of all models.
+  if (!IsValidUtf8(reader.rest())) return Broken("a CALL that is not UTF-8");
   {
     const MutexLock lock(mutex_);
     if (controls_ >= kMostCalls)

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "protocol/json_writer.h"
 
 namespace fastserve {
 
@@ -14,8 +15,31 @@ namespace {
 
 constexpr std::int64_t kForever = -1;
 
+// Lives as long as a request that was held.
+class WakesOnCancel final : public CancelHook {
+ public:
+  explicit WakesOnCancel(std::shared_ptr<const Wakeup> wakeup) : wakeup_(std::move(wakeup)) {}
+  void OnCancel(const RequestPtr& /*request*/) override { wakeup_->Notify(); }
+
+ private:
+  const std::shared_ptr<const Wakeup> wakeup_;
+};
+
+bool IsCancelled(const Execution& execution) {
+  return std::ranges::all_of(execution.requests, [](const RequestPtr& request) {
+    return request->sink != nullptr && request->abandoned();
+  });
+}
+
 Status Stopping(const ModelSpec& spec) {
   return Status::Unavailable("model '" + spec.name + "' is being unloaded");
+}
+
+Status NotInitialized(std::int64_t limit_ns) {
+  std::string seconds;
+  AppendJsonDouble(static_cast<double>(limit_ns) / 1e9, &seconds);
+  return Status::Unavailable("was killed, as it did not initialize within " + seconds +
+                             " s (stub-timeout-seconds of --backend-config)");
 }
 
 }  // namespace
@@ -39,6 +63,7 @@ SupervisedWorker::SupervisedWorker(WorkerPlan plan, std::shared_ptr<WorkerTally>
       clock_(*plan_.clock),
       tally_(std::move(tally)),
       wakeup_(std::make_shared<Wakeup>()),
+      wakes_(std::make_shared<WakesOnCancel>(wakeup_)),
       backoff_ns_(plan_.times.first_backoff_ns) {}
 
 Status SupervisedWorker::Start() {
@@ -68,12 +93,20 @@ void SupervisedWorker::Execute(Execution* execution, ExecutionObserver* observer
   {
     const MutexLock lock(mutex_);
     if (phase_ != Phase::kStopped) {
-      held_.push_back({execution, observer});
-      wakeup_->Notify();
+      HoldLocked(execution, observer);
       return;
     }
   }
   FailExecution(*plan_.spec, execution, observer, Stopping(*plan_.spec));
+}
+
+void SupervisedWorker::HoldLocked(Execution* execution, ExecutionObserver* observer) {
+  for (const RequestPtr& request : execution->requests) {
+    // False: cancelled already, which the worker's thread sees when it looks.
+    if (request->sink != nullptr) (void)request->SetCancelHook(wakes_);
+  }
+  held_.push_back({execution, observer});
+  wakeup_->Notify();
 }
 
 void SupervisedWorker::Drain(const std::shared_ptr<WorkerSession>& session) {
@@ -99,8 +132,8 @@ bool SupervisedWorker::ready() const {
 }
 
 void SupervisedWorker::Run() {
-  const auto is_stopping = [this] { return stopping(); };
-  Result<std::unique_ptr<WorkerLife>> first = Begin(plan_, wakeup_, is_stopping);
+  Result<std::unique_ptr<WorkerLife>> first =
+      Begin(plan_, wakeup_, [this] { return !stopping(); });
   if (first.ok()) BecomeReady(**first);
   {
     const MutexLock lock(mutex_);
@@ -128,12 +161,16 @@ void SupervisedWorker::Run() {
 
 Result<std::unique_ptr<WorkerLife>> SupervisedWorker::Begin(
     const WorkerPlan& plan, const std::shared_ptr<const Wakeup>& wakeup,
-    const std::function<bool()>& stopping) {
+    const std::function<bool()>& goes_on) {
   FASTSERVE_ASSIGN_OR_RETURN(std::unique_ptr<WorkerLife> life, WorkerLife::Start(plan, wakeup));
   const std::optional<WorkerGreeting>& greeting = life->session()->greeting();
+  const std::int64_t limit_ns = plan.times.initialize_limit_ns;
+  const std::int64_t until_ns = limit_ns == 0 ? kForever : life->started_ns() + limit_ns;
   while (!greeting) {
-    if (stopping()) return Stopping(*plan.spec);
-    if (const Status status = life->Step(kForever); !status.ok() && !greeting)
+    if (!goes_on()) return Stopping(*plan.spec);
+    if (limit_ns != 0 && plan.clock->NowNs() >= until_ns)
+      return life->End(NotInitialized(limit_ns));
+    if (const Status status = life->Step(until_ns); !status.ok() && !greeting)
       return life->End(status);
   }
   if (greeting->error.empty()) return life;
@@ -146,7 +183,7 @@ Result<std::unique_ptr<WorkerLife>> SupervisedWorker::Begin(
 Result<std::string> SupervisedWorker::AutoComplete(const WorkerPlan& plan) {
   const auto wakeup = std::make_shared<Wakeup>();
   FASTSERVE_ASSIGN_OR_RETURN(const std::unique_ptr<WorkerLife> life,
-                             Begin(plan, wakeup, [] { return false; }));
+                             Begin(plan, wakeup, [] { return true; }));
   std::string config = life->session()->greeting()->config;
   life->Finalize(plan.times.stop_grace_ns);
   if (config.empty())
@@ -222,7 +259,10 @@ std::unique_ptr<WorkerLife> SupervisedWorker::Restart(bool at_once) {
     if (!std::exchange(at_once, false)) BackOff();
     if (stopping()) return nullptr;
     tally_->OnRestart();
-    auto life = Begin(plan_, wakeup_, [this] { return stopping(); });
+    auto life = Begin(plan_, wakeup_, [this] {
+      FailCancelled();
+      return !stopping();
+    });
     if (life.ok()) return std::move(*life);
     if (stopping()) return nullptr;
     tally_->OnDeath(life.status(), std::exchange(counts_as_ready_, false));
@@ -239,6 +279,7 @@ void SupervisedWorker::BackOff() {
   backoff_ns_ = std::min(2 * backoff_ns_, plan_.times.longest_backoff_ns);
   while (!stopping()) {
     DispatchHeld();
+    FailCancelled();
     const std::int64_t left_ns = until_ns - clock_.NowNs();
     if (left_ns <= 0) return;
     pollfd woken{wakeup_->fd(), POLLIN, 0};
@@ -263,6 +304,23 @@ void SupervisedWorker::DispatchHeld() {
       FailExecution(*plan_.spec, each.execution, each.observer,
                     Status::Unavailable(failure.message()));
     }
+  }
+}
+
+void SupervisedWorker::FailCancelled() {
+  std::vector<Held> cancelled;
+  {
+    const MutexLock lock(mutex_);
+    const auto kept = std::stable_partition(held_.begin(), held_.end(), [](const Held& each) {
+      return !IsCancelled(*each.execution);
+    });
+    cancelled.assign(kept, held_.end());
+    held_.erase(kept, held_.end());
+  }
+  for (const Held& each : cancelled) {
+    FailExecution(*plan_.spec, each.execution, each.observer,
+                  Status::Cancelled("request cancelled while it waited for a worker of model '" +
+                                    plan_.spec->name + "'"));
   }
 }
 

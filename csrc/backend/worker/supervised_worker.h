@@ -46,7 +46,8 @@ class WorkerTally {
 //
 // Invariants: 1. every execution given to Execute is reported once, on the worker's thread; after
 // Stop inside Execute. 2. An execution waits while no worker is ready, unless the last start
-// failed: then it fails with the reason. 3. After Stop no process of it lives.
+// failed: then it fails with the reason. It fails when all of its requests have been cancelled
+// meanwhile. 3. After Stop no process of it lives.
 class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWorker> {
  public:
   SupervisedWorker(WorkerPlan plan, std::shared_ptr<WorkerTally> tally);
@@ -74,10 +75,11 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   enum class Outcome : std::uint8_t { kStopped, kRecycled, kDied };
 
   void Run();
-  // A worker whose model is initialized. Not OK: why not (it is buried).
+  // A worker whose model is initialized. `goes_on` is called whenever `wakeup` was notified; false:
+  // it is not wanted any more. Not OK: why there is none (it is buried).
   static Result<std::unique_ptr<WorkerLife>> Begin(const WorkerPlan& plan,
                                                    const std::shared_ptr<const Wakeup>& wakeup,
-                                                   const std::function<bool()>& stopping);
+                                                   const std::function<bool()>& goes_on);
   Outcome Serve(WorkerLife* life) EXCLUDES(mutex_);
   // Null: stopping.
   std::unique_ptr<WorkerLife> Restart(bool at_once) EXCLUDES(mutex_);
@@ -87,6 +89,9 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   // Hands on what was held, or fails it.
   void DispatchHeld() EXCLUDES(mutex_);
   void FailHeld(const Status& reason) EXCLUDES(mutex_);
+  // Those of which every request was cancelled while they waited.
+  void FailCancelled() EXCLUDES(mutex_);
+  void HoldLocked(Execution* execution, ExecutionObserver* observer) REQUIRES(mutex_);
   // Stops giving the worker more when it has had enough.
   void Drain(const std::shared_ptr<WorkerSession>& session) EXCLUDES(mutex_);
   // True when it is idle and is to be replaced: from now on it is given nothing.
@@ -97,6 +102,7 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   const Clock& clock_;
   const std::shared_ptr<WorkerTally> tally_;
   const std::shared_ptr<const Wakeup> wakeup_;
+  const std::shared_ptr<CancelHook> wakes_;  // by a cancellation of what is held
   std::atomic<bool> stopping_{false};  // release in Stop, acquire in stopping()
 
   // The worker's thread's.

@@ -41,6 +41,7 @@ WorkerPlan PlanOf(const WorkerBackendOptions& options, std::shared_ptr<const Mod
     plan.command.environment.push_back(name + "=" + value);
   plan.limits = limits;
   plan.times = options.times;
+  if (limits.initialize_limit_ns) plan.times.initialize_limit_ns = *limits.initialize_limit_ns;
   plan.launcher = options.launcher;
   plan.host = options.host;
   plan.clock = options.clock;

@@ -11,6 +11,7 @@
 
 #include "backend/worker/wire.h"
 #include "base/clock.h"
+#include "protocol/input_tensor.h"
 #include "protocol/json_writer.h"
 
 namespace fastserve {
@@ -22,6 +23,8 @@ constexpr std::int64_t kTendAfterNs = 200 * kNsPerMs;
 constexpr std::int64_t kTrimAfterNs = 11'000 * kNsPerMs;
 // For a worker that has closed its channel to exit by itself.
 constexpr int kExitGraceMs = 1000;
+// More than a socket holds: what sends on is a child that the worker left behind.
+constexpr int kMostAfterExit = 65536;
 
 int PollTimeout(std::int64_t now_ns, std::int64_t until_ns) {
   if (until_ns < 0) return -1;
@@ -76,6 +79,13 @@ WorkerLife::WorkerLife(const WorkerPlan& plan, LaunchedWorker worker,
       log_level_(WorkerLogLevel()),
       last_event_ns_(started_ns_) {}
 
+WorkerLife::~WorkerLife() { session_->End(Status::Unavailable(Name() + " has ended")); }
+
+std::string WorkerLife::Name() const {
+  return "model '" + plan_.spec->name + "': the worker of instance '" + plan_.instance_name +
+         "' (process " + std::to_string(worker_.process->pid()) + ")";
+}
+
 Status WorkerLife::Step(std::int64_t until_ns) {
   const Ready ready = Poll(NextDeadline(until_ns));
   FASTSERVE_RETURN_IF_ERROR(Receive(ready));
@@ -121,7 +131,7 @@ std::int64_t WorkerLife::NextDeadline(std::int64_t until_ns) const {
 
 Status WorkerLife::Receive(const Ready& ready) {
   if (!ready.channel && !ready.exited) return Status::Ok();
-  for (;;) {
+  for (int received = 0; received < kMostAfterExit; ++received) {
     const Result<ReceiveOutcome> outcome = session_->Receive();
     if (!outcome.ok()) {
       return Status::Internal("was killed, as it broke the protocol of workers: " +
@@ -130,8 +140,9 @@ Status WorkerLife::Receive(const Ready& ready) {
     if (*outcome == ReceiveOutcome::kEnd) return Gone();
     // After the exit all that was sent before is read.
     if (!ready.exited) return Status::Ok();
-    if (*outcome == ReceiveOutcome::kNothing) return Gone();
+    if (*outcome == ReceiveOutcome::kNothing) break;
   }
+  return Gone();
 }
 
 Status WorkerLife::CheckTimeout() const {
@@ -188,11 +199,10 @@ Status WorkerLife::End(const Status& reason) {
   if (worker_.standard_error.valid()) errors_.Read(worker_.standard_error.get());
   output_.Finish();
   errors_.Finish();
-  std::string text = "model '" + plan_.spec->name + "': the worker of instance '" +
-                     plan_.instance_name + "' (process " + std::to_string(worker_.process->pid()) +
-                     ") " + (by_itself ? how : reason.message());
+  std::string text = Name() + " " + (by_itself ? how : reason.message());
+  // The bytes are the model's own; a status is sent on as text.
   if (const std::string last = errors_.LastLines(); !last.empty())
-    text += "; the end of its standard error:\n" + last;
+    text += "; the end of its standard error:\n" + ReadableText(last);
   const Status status(by_itself ? StatusCode::kInternal : reason.code(), std::move(text));
   session_->End(status);
   return status;

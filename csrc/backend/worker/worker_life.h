@@ -11,7 +11,8 @@
 
 namespace fastserve {
 
-// Used by one thread, but for its session. The destructor kills the process.
+// Used by one thread, but for its session. The destructor kills the process, and ends the session
+// if End was not called.
 class WorkerLife {
  public:
   // Starts the process and sends INITIALIZE; Step until greeting() says more. Errors: Unavailable.
@@ -27,12 +28,14 @@ class WorkerLife {
   // Buries the process, killed if need be, and fails what it held. Returns what it was told: the
   // model, the instance, the end, the last lines of standard error.
   Status End(const Status& reason);
+  ~WorkerLife();
 
   const std::shared_ptr<WorkerSession>& session() const { return session_; }
   std::int64_t started_ns() const { return started_ns_; }
 
  private:
   WorkerLife(const WorkerPlan& plan, LaunchedWorker worker, std::shared_ptr<const Wakeup> wakeup);
+  std::string Name() const;
 
   struct Ready {
     bool channel = false;

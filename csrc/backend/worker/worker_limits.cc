@@ -10,6 +10,7 @@ namespace {
 
 constexpr double kNsInSecond = 1e9;
 constexpr double kLongestSeconds = 1e9;
+constexpr const char* kInitializeSetting = "stub-timeout-seconds";
 
 const std::string* FindParameter(const ModelSpec& spec, const char* name) {
   const auto found = spec.parameters.find(name);
@@ -35,13 +36,17 @@ Result<std::uint64_t> ReadCount(const ModelSpec& spec, const char* name) {
   return Wrong(spec, name, *text, "a whole number of at least 0 (0: no limit)");
 }
 
+Result<std::int64_t> ParseSeconds(const ModelSpec& spec, const char* name,
+                                  const std::string& text) {
+  double seconds = 0;
+  if (!ParseAll(text, &seconds) || !(seconds >= 0 && seconds <= kLongestSeconds))
+    return Wrong(spec, name, text, "a number of seconds from 0 (no limit) to 1e9");
+  return static_cast<std::int64_t>(std::llround(seconds * kNsInSecond));
+}
+
 Result<std::int64_t> ReadSeconds(const ModelSpec& spec, const char* name) {
   const std::string* text = FindParameter(spec, name);
-  if (text == nullptr) return std::int64_t{0};
-  double seconds = 0;
-  if (!ParseAll(*text, &seconds) || !(seconds >= 0 && seconds <= kLongestSeconds))
-    return Wrong(spec, name, *text, "a number of seconds from 0 (no limit) to 1e9");
-  return static_cast<std::int64_t>(std::llround(seconds * kNsInSecond));
+  return text == nullptr ? std::int64_t{0} : ParseSeconds(spec, name, *text);
 }
 
 }  // namespace
@@ -52,6 +57,11 @@ Result<WorkerLimits> ReadWorkerLimits(const ModelSpec& spec) {
                              ReadSeconds(spec, "EXECUTION_TIMEOUT_SECONDS"));
   FASTSERVE_ASSIGN_OR_RETURN(limits.memory_limit_bytes, ReadCount(spec, "MEMORY_LIMIT_BYTES"));
   FASTSERVE_ASSIGN_OR_RETURN(limits.max_requests, ReadCount(spec, "MAX_REQUESTS_BEFORE_RESTART"));
+  if (const auto setting = spec.backend_config.find(kInitializeSetting);
+      setting != spec.backend_config.end()) {
+    FASTSERVE_ASSIGN_OR_RETURN(limits.initialize_limit_ns,
+                               ParseSeconds(spec, kInitializeSetting, setting->second));
+  }
   return limits;
 }
 

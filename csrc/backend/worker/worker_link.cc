@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::uint64_t kLargestBody = std::uint64_t{256} << 20;
 constexpr std::int64_t kTrimAfterNs = 10'000'000'000;
+constexpr int kMostMemoryPackets = 64;  // before the caller looks at the rest of the world again
 
 OutgoingPacket Inline(PacketKind kind, std::string_view body) {
   OutgoingPacket packet;
@@ -92,7 +93,7 @@ Result<BufferView> WorkerLink::Resolve(const BlockRange& range, const BlockRange
 }
 
 Result<ReceiveOutcome> WorkerLink::Receive(WorkerPacket* packet) {
-  for (;;) {
+  for (int handled_packets = 0; handled_packets < kMostMemoryPackets; ++handled_packets) {
     const ReceiveOutcome outcome = channel_->Receive(&incoming_);
     if (outcome == ReceiveOutcome::kMalformed)
       return Status::InvalidArgument("a packet without a header, or longer than 64 KiB");
@@ -105,6 +106,7 @@ Result<ReceiveOutcome> WorkerLink::Receive(WorkerPacket* packet) {
     packet->body = incoming_.body;
     return ReceiveOutcome::kPacket;
   }
+  return ReceiveOutcome::kMore;
 }
 
 Result<bool> WorkerLink::HandleMemory(IncomingPacket* packet) {
@@ -141,6 +143,7 @@ Status WorkerLink::FetchBody(const PacketHeader& header) {
 }
 
 Status WorkerLink::TakeBack(std::string_view body) {
+  if (body.empty()) return Broken("a RELEASE of nothing");
   PacketReader reader(body);
   while (!reader.at_end()) {
     const std::uint32_t segment = reader.U32();

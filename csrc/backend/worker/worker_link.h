@@ -40,8 +40,8 @@ class WorkerLink {
                              const BufferPtr& handed) const;
   Result<BufferPtr> TakeBlock(const BlockRange& range) { return peer_->Take(range); }
 
-  // The next packet that is not about memory; those that are have been dealt with. Errors:
-  // InvalidArgument, the worker broke a rule.
+  // The next packet that is not about memory; those that are have been dealt with. kMore after
+  // many of them. Errors: InvalidArgument, the worker broke a rule.
   Result<ReceiveOutcome> Receive(WorkerPacket* packet);
   Channel& channel() { return *channel_; }
   // True when Tend has something to do soon.

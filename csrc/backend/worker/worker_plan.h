@@ -15,6 +15,9 @@ namespace fastserve {
 
 // The times of supervision; tests have shorter ones.
 struct WorkerTimes {
+  // From its start until the model is initialized, or its configuration completed; 0: no limit.
+  // Weights may be loaded meanwhile, or downloaded.
+  std::int64_t initialize_limit_ns = 1'800'000'000'000;
   std::int64_t first_backoff_ns = 100'000'000;
   std::int64_t longest_backoff_ns = 30'000'000'000;
   std::int64_t long_life_ns = 60'000'000'000;  // after it the back-off begins anew

@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::int64_t kReadyLimitNs = 5'000'000'000;
 constexpr int kMostPackets = 64;  // before the owner looks at the rest of the world again
-constexpr std::uint32_t kFinalFlag = 1;
+constexpr std::uint32_t kFinalFlag = 1;  // of RESPONSE
+constexpr std::uint32_t kRescheduledFlag = 2;
 
 void EndExecution(const RunningExecution& running) {
   for (const RequestPtr& request : running.execution->requests)
@@ -30,7 +31,7 @@ WorkerSession::WorkerSession(Options options, UniqueFd socket)
       clock_(*options_.clock),
       link_(std::make_shared<WorkerLink>(std::move(socket), options_.wakeup, options_.clock)),
       calls_(std::make_shared<InferenceCalls>(link_, options_.host)),
-      held_(std::make_shared<HeldRequests>(link_)) {}
+      held_(std::make_shared<HeldRequests>(link_, options_.clock)) {}
 
 bool WorkerSession::Execute(Execution* execution, ExecutionObserver* observer) {
   Status status;
@@ -137,7 +138,12 @@ bool WorkerSession::Retire() {
 
 std::optional<std::int64_t> WorkerSession::oldest_start_ns() const {
   const MutexLock lock(mutex_);
-  return table_.oldest_start_ns();
+  std::optional<std::int64_t> start = table_.oldest_start_ns();
+  if (!start || !spec_.decoupled) return start;
+  const RunningExecution& oldest = *table_.oldest();
+  for (std::size_t i = 0; i < oldest.execution->requests.size(); ++i)
+    start = std::max(*start, held_->HeldUntil(oldest.first_handle + i));
+  return start;
 }
 
 Result<ReceiveOutcome> WorkerSession::Receive() {
@@ -187,6 +193,7 @@ Status WorkerSession::Handle(const WorkerPacket& packet) {
 
 Status WorkerSession::OnInitialized(std::string_view body) {
   if (greeting_) return Broken("INITIALIZED a second time");
+  if (!IsValidUtf8(body)) return Broken("an INITIALIZED that is not UTF-8");
   FASTSERVE_ASSIGN_OR_RETURN(const rapidjson::Document json, ParseJsonObject(body));
   WorkerGreeting greeting;
   greeting.error = JsonMember(json, "error");
@@ -262,7 +269,7 @@ void WorkerSession::Finish(const RunningExecution& running, std::vector<Answer> 
 Status WorkerSession::OnResponse(std::string_view body) {
   PacketReader reader(body);
   const std::uint64_t handle = reader.U64();
-  const bool final = (reader.U32() & kFinalFlag) != 0;
+  const std::uint32_t flags = reader.U32();
   RequestPtr request;
   {
     const MutexLock lock(mutex_);
@@ -273,14 +280,33 @@ Status WorkerSession::OnResponse(std::string_view body) {
   FASTSERVE_ASSIGN_OR_RETURN(const AnswerBlock block, ReadAnswerBlock(&reader, link_.get()));
   FASTSERVE_ASSIGN_OR_RETURN(Answer answer, ReadAnswer(&reader, *link_, block));
   if (!reader.at_end()) return Broken("a RESPONSE that goes on behind its response");
-  if (final) {
-    const MutexLock lock(mutex_);
-    table_.Close(handle);
+  const bool rescheduled = flags == kRescheduledFlag && answer.kind == Answer::Kind::kNothing;
+  if (flags > kFinalFlag && !rescheduled)
+    return Broken("a RESPONSE with flags " + std::to_string(flags));
+  const bool final = flags != 0;
+  if (final) CloseRequest(handle);
+  if (rescheduled) {
+    RefuseReschedule(request);
+    return Status::Ok();
   }
-  if (final) held_->Forget(handle);
   Deliver(request, std::move(answer), final);
   if (!final && request->sink != nullptr) held_->Consider(handle, request);
   return Status::Ok();
+}
+
+void WorkerSession::CloseRequest(std::uint64_t handle) {
+  const std::int64_t held_until_ns = held_->Forget(handle);
+  const MutexLock lock(mutex_);
+  table_.Close(handle, held_until_ns);
+}
+
+// Only an iterative sequence has a place to wait for its next turn.
+void WorkerSession::RefuseReschedule(const RequestPtr& request) const {
+  if (request->sink == nullptr) return;
+  request->Fail(Status::Unsupported("model '" + spec_.name +
+                                    "' reschedules a request, which a decoupled model cannot: it "
+                                    "needs sequence_batching with iterative_sequence"),
+                FailureReason::kBackend);
 }
 
 void WorkerSession::Deliver(const RequestPtr& request, Answer answer, bool final) const {
@@ -339,8 +365,8 @@ void WorkerSession::FailOpen(const RunningExecution& running, const Status& stat
     {
       const MutexLock lock(mutex_);
       request = table_.Open(running.first_handle + i);
-      table_.Close(running.first_handle + i);
     }
+    CloseRequest(running.first_handle + i);
     if (request != nullptr && request->sink != nullptr)
       request->Fail(status, FailureReason::kBackend);
   }
@@ -362,7 +388,7 @@ Status WorkerSession::OnReady(std::string_view body) {
   }
   check.done(ready ? Status::Ok()
                    : Status::Unavailable("model '" + spec_.name + "' says that it is not ready" +
-                                         (error.empty() ? "" : ": " + std::string(error))));
+                                         (error.empty() ? "" : ": " + ReadableText(error))));
   return Status::Ok();
 }
 

@@ -68,7 +68,8 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   void Settle() EXCLUDES(mutex_);
   // When Settle has something to do; nullopt: never.
   std::optional<std::int64_t> settle_at_ns() const EXCLUDES(mutex_);
-  // When the oldest execution can have begun; nullopt: nothing runs.
+  // When the oldest execution can have begun, or a reader that it was waiting for had caught up;
+  // now while it waits for one. nullopt: nothing runs.
   std::optional<std::int64_t> oldest_start_ns() const EXCLUDES(mutex_);
   // The worker is gone: everything it held fails.
   void End(const Status& reason) EXCLUDES(mutex_);
@@ -99,6 +100,8 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   void SendCancelLocked(const std::vector<std::uint64_t>& handles) REQUIRES(mutex_);
   void Finish(const RunningExecution& running, std::vector<Answer> answers);
   void FailOpen(const RunningExecution& running, const Status& status) EXCLUDES(mutex_);
+  void CloseRequest(std::uint64_t handle) EXCLUDES(mutex_);
+  void RefuseReschedule(const RequestPtr& request) const;
   void Deliver(const RequestPtr& request, Answer answer, bool final) const;
 
   const Options options_;

@@ -63,7 +63,12 @@ class WorkerCalls:
         waiting.register(queue.fd, select.POLLIN)
         waiting.register(self._closing, select.POLLIN)
         while not any(fd == self._closing for fd, _ in waiting.poll()):
-            for number, call in queue.take():
+            try:
+                calls = queue.take()
+            except Exception as error:  # our own bug; the calls of other models go on
+                log.error(f"calls of models' workers were lost: {error!r}")
+                continue
+            for number, call in calls:
                 self.answer(call, functools.partial(queue.answer, number))
 
     def answer(self, call: str, reply: Reply) -> None:

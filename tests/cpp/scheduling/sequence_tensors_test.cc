@@ -235,6 +235,31 @@ TEST_F(SequenceTensorsTest, BackendThatForgetsAStateFailsTheRequest) {
   EXPECT_THAT(StatusOf("a", 1).message(), HasSubstr("did not return the state 'out'"));
 }
 
+class StateOfAnotherTypeTest : public SequenceTensorsTest,
+                               public ::testing::WithParamInterface<int> {};
+
+TEST_P(StateOfAnotherTypeTest, IsRefusedAndTheStateStaysAsItWas) {
+  spec_ = MakeSequenceSpec(GetParam());
+  MakeAccumulating();
+  strings_->ComputeWith([](Execution* execution) {
+    const Status status = Accumulate(execution);
+    Tensor& state = execution->outputs.back();
+    state.type = DataType::kFp64;
+    state.data = ViewOfFloats({0, 0});
+    return status;
+  });
+  Start();
+  Send("a", 1, Flags::kStart, 1);
+  EXPECT_EQ(StatusOf("a", 1).code(), StatusCode::kInternal);
+  EXPECT_THAT(StatusOf("a", 1).message(), HasSubstr("state 'out' as FP64, expected FP32"));
+  strings_->ComputeWith(&Accumulate);
+  Send("b", 1, Flags::kNone, 10);
+  EXPECT_EQ(strings_->AwaitStarted(2)[1].input("in").type, DataType::kFp32);
+  EXPECT_EQ(ValueOf("b", 2), 10);
+}
+
+INSTANTIATE_TEST_SUITE_P(MaxBatchSize, StateOfAnotherTypeTest, ::testing::Values(0, 4));
+
 TEST_F(SequenceTensorsTest, StatesOfDifferentShapesDoNotShareABatch) {
   MakeAccumulating();
   batching().states[0].dims = MakeShape({-1});

@@ -84,6 +84,21 @@ TEST_F(ChannelTest, SeesTheEndAndSendsToNobodyWithoutASignal) {
   EXPECT_FALSE(channel_->needs_flush());
 }
 
+// A peer that ends with packets unread resets the connection.
+TEST_F(ChannelTest, ReadsWhatWasSentBeforeAPeerEndedThatHadNotReadAll) {
+  channel_->Send(PacketOf("never read"));
+  peer_->Send(PacketOf("first"));
+  peer_->Send(PacketOf("second"));
+  peer_ = nullptr;
+  for (const char* expected : {"first", "second"}) {
+    IncomingPacket packet;
+    ASSERT_EQ(channel_->Receive(&packet), ReceiveOutcome::kPacket);
+    EXPECT_EQ(packet.body, expected);
+  }
+  IncomingPacket packet;
+  EXPECT_EQ(channel_->Receive(&packet), ReceiveOutcome::kEnd);
+}
+
 TEST(PacketReader, ReadsNothingBehindTheEnd) {
   std::string body;
   PacketWriter writer(&body);

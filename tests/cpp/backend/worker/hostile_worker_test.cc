@@ -218,6 +218,16 @@ const Hostility kHostilities[] = {
      }},
     {"InitializedTwice", "INITIALIZED a second time",
      [](PeerEnd& peer, const SeenExecution&) { peer.Send(PacketKind::kInitialized, "{}"); }},
+    {"CallThatIsNotUtf8", "a CALL that is not UTF-8",
+     [](PeerEnd& peer, const SeenExecution&) {
+       std::string body;
+       PacketWriter writer(&body);
+       writer.U64(0);
+       writer.Raw("{\"method\": \"\xff\"}");
+       peer.Send(PacketKind::kCall, body);
+     }},
+    {"EmptyRelease", "a RELEASE of nothing",
+     [](PeerEnd& peer, const SeenExecution&) { peer.Send(PacketKind::kRelease, ""); }},
     {"CutBlsRequest", "BLS_REQUEST that ends",
      [](PeerEnd& peer, const SeenExecution&) { peer.Send(PacketKind::kBlsRequest, "1234567890"); }},
 };

@@ -24,12 +24,17 @@ class EchoingHost final : public InferenceHost {
     request->Respond(std::move(response), /*final=*/true);
   }
   void Control(std::string call, std::function<void(std::string)> done) override {
+    {
+      const std::lock_guard lock(mutex_);
+      controls.push_back(call);
+    }
     done(R"({"error":null,"value":)" + call + "}");
   }
 
   bool holds = false;
   bool decoupled = false;
   RequestPtr last;
+  std::vector<std::string> controls;
 
  private:
   std::mutex mutex_;
@@ -159,6 +164,63 @@ TEST(InferenceCalls, CancellingTheCallerCancelsWhatItCalled) {
   host->last->Fail(Status::Cancelled("cancelled"), FailureReason::kCanceled);
   EXPECT_TRUE(awaited.Await().ok());
   host->last.reset();  // which holds its caller, that the session, and that this host
+}
+
+// The cancellation may overtake what the worker has sent: then there is no call yet to pass it to.
+TEST(InferenceCalls, ACallOfACallerThatWasCancelledBeforeIsCancelled) {
+  const auto host = std::make_shared<EchoingHost>();
+  host->holds = true;
+  const ScriptedModel loaded = LoadScripted(
+      {[&](PeerEnd& peer) {
+        peer.Greet();
+        PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+        const SeenExecution seen = peer.ExpectExecution();
+        (void)peer.Expect(PacketKind::kCancel);
+        peer.Send(PacketKind::kBlsRequest, BlsRequest(1, seen.requests.at(0).handle));
+        peer.Echo(seen);
+        EchoForEver(peer);
+      }},
+      MakeSpec("python", 8), host);
+  const RequestPtr caller = MakeRequest("r", std::make_shared<RecordingSink>());
+  AwaitedExecution awaited({caller});
+  loaded.instance->Execute(&awaited.execution, &awaited);
+  caller->Cancel();
+  EXPECT_TRUE(awaited.Await().ok());
+  EXPECT_TRUE(host->last->cancelled());
+  host->last->Fail(Status::Cancelled("cancelled"), FailureReason::kCanceled);
+}
+
+// Makes a metric and a call in its initialize, which fails.
+void FailToInitialize(PeerEnd& peer) {
+  peer.Expect(PacketKind::kInitialize);
+  PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+  peer.Send(PacketKind::kBlsRequest, BlsRequest(1, 0));
+  peer.Send(PacketKind::kCall, std::string(8, '\0') + "{}");
+  peer.Send(PacketKind::kInitialized, R"({"error":"no weights"})");
+  peer.Expect(PacketKind::kFinalize);
+}
+
+TEST(InferenceCalls, EndWithAWorkerWhoseInitializeFails) {
+  const auto host = std::make_shared<EchoingHost>();
+  host->holds = true;
+  WorkerBackendOptions options;
+  options.host = host;
+  options.times.stop_grace_ns = 10'000'000;
+  options.launcher = std::make_shared<ScriptedLauncher>(
+      std::vector<PeerScript>{FailToInitialize, FailToInitialize});
+  const auto backend = CreateWorkerBackend(std::move(options));
+  const auto model = backend->LoadModel(MakeSpec("python", 8));
+  for (std::size_t worker = 1; worker <= 2; ++worker) {
+    if (worker == 1) {
+      EXPECT_FALSE((*model)->CreateInstance("m_0").ok());
+    } else {
+      EXPECT_FALSE(backend->AutoComplete(*MakeSpec("python", 8)).ok());
+    }
+    EXPECT_TRUE(host->last->cancelled()) << worker;
+    ASSERT_EQ(host->controls.size(), 2 * worker);
+    EXPECT_THAT(host->controls.back(), HasSubstr(R"({"ended":true,)"));
+    std::exchange(host->last, nullptr)->Fail(Status::Cancelled("ended"), FailureReason::kCanceled);
+  }
 }
 
 TEST(InferenceCalls, AnInputOutsideOfTheCallsBlockKillsTheWorker) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "backend/worker/execute_packet.h"
 #include "backend/worker/worker_fixture.h"
 #include "engine/engine.h"
 
@@ -13,34 +14,35 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // X: the state before; the state after: X. A request "fails" does.
-void RememberLast(PeerEnd& peer) {
-  peer.Greet();
-  for (;;) {
-    const SeenExecution seen = peer.ExpectExecution();
-    std::string body;
-    PacketWriter writer(&body);
-    writer.U64(seen.id);
-    writer.U32(static_cast<std::uint32_t>(seen.requests.size()));
-    writer.Range({});
-    for (const SeenRequest& request : seen.requests) {
-      if (request.id == "fails") {
-        writer.U8(2);
-        writer.U8(3);
-        writer.Text("this one fails");
-        continue;
-      }
-      writer.U8(1);
-      writer.Text("");
-      writer.U16(2);
-      for (const SeenInput& input : request.inputs) {
-        PeerEnd::WriteOutput(input.name == "X" ? "STATE_OUT" : "X", 11, input.shape,
-                             {seen.block.segment, seen.block.offset + input.offset, input.size},
-                             &writer);
-      }
+void RememberLast(const SeenExecution& seen, PeerEnd& peer) {
+  std::string body;
+  PacketWriter writer(&body);
+  writer.U64(seen.id);
+  writer.U32(static_cast<std::uint32_t>(seen.requests.size()));
+  writer.Range({});
+  for (const SeenRequest& request : seen.requests) {
+    if (request.id == "fails") {
+      writer.U8(2);
+      writer.U8(3);
+      writer.Text("this one fails");
+      continue;
     }
-    peer.Send(PacketKind::kResponses, body);
-    peer.Release(seen.block);
+    writer.U8(1);
+    writer.Text("");
+    writer.U16(2);
+    for (const SeenInput& input : request.inputs) {
+      PeerEnd::WriteOutput(input.name == "X" ? "STATE_OUT" : "X", 11, input.shape,
+                           {seen.block.segment, seen.block.offset + input.offset, input.size},
+                           &writer);
+    }
   }
+  peer.Send(PacketKind::kResponses, body);
+  peer.Release(seen.block);
+}
+
+void RememberLastForEver(PeerEnd& peer) {
+  peer.Greet();
+  for (;;) RememberLast(peer.ExpectExecution(), peer);
 }
 
 std::shared_ptr<ModelSpec> StatefulSpec() {
@@ -93,7 +95,7 @@ InferResponse InSequence(Engine& engine, std::uint64_t sequence, float value, bo
 }
 
 TEST(SequenceWorker, StatesPassFromRequestToRequestOfEachSequence) {
-  const auto engine = EngineWith({RememberLast}, StatefulSpec());
+  const auto engine = EngineWith({RememberLastForEver}, StatefulSpec());
   EXPECT_THAT(FloatsOf(InSequence(*engine, 1, 10, true).outputs.at(0)), ElementsAre(0, 0));
   EXPECT_THAT(FloatsOf(InSequence(*engine, 2, 20, true).outputs.at(0)), ElementsAre(0, 0));
   EXPECT_THAT(FloatsOf(InSequence(*engine, 1, 11, false).outputs.at(0)), ElementsAre(10, 10));
@@ -103,10 +105,51 @@ TEST(SequenceWorker, StatesPassFromRequestToRequestOfEachSequence) {
 }
 
 TEST(SequenceWorker, AnErrorIsThatRequestsAndLeavesTheStateAsItWas) {
-  const auto engine = EngineWith({RememberLast}, StatefulSpec());
+  const auto engine = EngineWith({RememberLastForEver}, StatefulSpec());
   (void)InSequence(*engine, 1, 10, true);
   EXPECT_EQ(InSequence(*engine, 1, 11, false, "fails").status.message(), "this one fails");
   EXPECT_THAT(FloatsOf(InSequence(*engine, 1, 12, false).outputs.at(0)), ElementsAre(10, 10));
+}
+
+// Inputs whose shape says more than their bytes hold, as a mix of types once made them.
+TEST(SequenceWorker, AnInputOfFewerBytesThanItsShapeIsNotReadBeyondThem) {
+  const auto spec = StatefulSpec();
+  Execution execution;
+  execution.requests = {MakeRequest("a", nullptr), MakeRequest("b", nullptr)};
+  execution.batch_size = 2;
+  execution.inputs.push_back(
+      {"STATE_IN", DataType::kFp64, MakeShape({2, 2}), ViewOfFloats({1, 2, 3, 4, 5, 6})});
+  const auto batch = BatchInputs::Of(*spec, execution);
+  EXPECT_EQ(batch.status().code(), StatusCode::kInternal);
+  EXPECT_THAT(batch.status().message(), HasSubstr("24 bytes, expected 32"));
+}
+
+// Sequence 2 answers a state of another type, which must not share a batch with the others.
+TEST(SequenceWorker, AStateOfAnotherTypeFailsItsRequestOnly) {
+  const auto answers_fp64 = [](PeerEnd& peer) {
+    peer.Greet();
+    std::byte* const segment = peer.AddSegment(kSegment, 4096, 4096);
+    std::memset(segment, 0, 64);
+    const SeenExecution seen = peer.ExpectExecution();
+    std::string body;
+    PacketWriter writer(&body);
+    writer.U64(seen.id);
+    writer.U32(1);
+    writer.Range({kSegment, 0, 64});
+    writer.U8(1);
+    writer.Text("");
+    writer.U16(2);
+    PeerEnd::WriteOutput("X", 11, Shape{1, 2}, {kSegment, 0, 8}, &writer);
+    PeerEnd::WriteOutput("STATE_OUT", 12, Shape{1, 2}, {kSegment, 0, 16}, &writer);
+    peer.Send(PacketKind::kResponses, body);
+    peer.Release(seen.block);
+    for (;;) RememberLast(peer.ExpectExecution(), peer);
+  };
+  const auto engine = EngineWith({answers_fp64}, StatefulSpec());
+  EXPECT_THAT(InSequence(*engine, 2, 20, true).status.message(),
+              HasSubstr("state 'STATE_OUT' as FP64, expected FP32"));
+  EXPECT_THAT(FloatsOf(InSequence(*engine, 1, 10, true).outputs.at(0)), ElementsAre(0, 0));
+  EXPECT_THAT(FloatsOf(InSequence(*engine, 2, 21, false).outputs.at(0)), ElementsAre(0, 0));
 }
 
 TEST(EngineOverWorkers, ManyCallersGetTheirOwnAnswersThroughDeathsOfTheWorker) {

@@ -1,8 +1,12 @@
 // What the server does with a worker that keeps the protocol.
 #include <gmock/gmock.h>
 
+#include <unistd.h>
+
+#include <array>
 #include <future>
 
+#include "backend/worker/decoupled_packets.h"
 #include "backend/worker/worker_fixture.h"
 
 namespace fastserve {
@@ -10,11 +14,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-Status RunBatch(BackendInstance& instance, AwaitedExecution* awaited) {
-  instance.Execute(&awaited->execution, awaited);
-  return awaited->Await();
-}
 
 // RESPONSES with one answer per request, which `answer` writes behind the block.
 std::string Responses(const SeenExecution& seen,
@@ -33,38 +32,6 @@ void WriteError(std::uint8_t code, const std::string& message, PacketWriter* wri
   writer->U8(2);
   writer->U8(code);
   writer->Text(message);
-}
-
-std::shared_ptr<ModelSpec> Decoupled() {
-  auto spec = MakeSpec("python", 8);
-  spec->decoupled = true;
-  return spec;
-}
-
-std::string Response(std::uint64_t handle, bool final, std::uint8_t kind = 0) {
-  std::string body;
-  PacketWriter writer(&body);
-  writer.U64(handle);
-  writer.U32(final ? 1 : 0);
-  writer.Range({});
-  writer.U8(kind);
-  if (kind == 1) {
-    writer.Text("");
-    writer.U16(0);
-  }
-  return body;
-}
-
-std::string Executed(std::uint64_t id, bool failed = false) {
-  std::string body;
-  PacketWriter writer(&body);
-  writer.U64(id);
-  writer.U8(failed ? 1 : 0);
-  if (failed) {
-    writer.U8(3);
-    writer.Text("execute failed");
-  }
-  return body;
 }
 
 TEST(WorkerContract, RequestsGoAsTheyCameAndAnswersComeBackInTheirOrder) {
@@ -314,6 +281,33 @@ TEST(WorkerContract, AfterAFailedRestartRequestsFailWithItsReasonUntilOneSucceed
   EXPECT_THAT(FloatsOf(response.outputs.at(0)), ElementsAre(2, 2));
 }
 
+// Its workers leave at once, and have printed what is no UTF-8.
+class PrintingLauncher final : public WorkerLauncher {
+ public:
+  Result<LaunchedWorker> Launch(const WorkerCommand& command) override {
+    FASTSERVE_ASSIGN_OR_RETURN(LaunchedWorker worker, scripts_.Launch(command));
+    std::array<int, 2> fds{};
+    if (pipe2(fds.data(), O_CLOEXEC | O_NONBLOCK) != 0) return Status::Internal("no pipe");
+    worker.standard_error = UniqueFd(fds[0]);
+    const UniqueFd in(fds[1]);
+    const std::string_view text = "caf\xc3\xa9 \xff cut \xe2\x82";
+    EXPECT_EQ(write(in.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    return worker;
+  }
+
+ private:
+  ScriptedLauncher scripts_{{[](PeerEnd& peer) { peer.Expect(PacketKind::kInitialize); }}};
+};
+
+TEST(WorkerContract, WhatADyingWorkerPrintedIsValidUtf8InTheError) {
+  WorkerBackendOptions options;
+  options.launcher = std::make_shared<PrintingLauncher>();
+  const auto backend = CreateWorkerBackend(std::move(options));
+  const auto model = backend->LoadModel(MakeSpec("python", 8));
+  const auto instance = (*model)->CreateInstance("m_0");
+  EXPECT_THAT(instance.status().message(), ::testing::EndsWith("caf\xc3\xa9 ? cut ??"));
+}
+
 TEST(WorkerContract, AModelThatDoesNotInitializeDoesNotLoad) {
   WorkerBackendOptions options;
   options.launcher = std::make_shared<ScriptedLauncher>(std::vector<PeerScript>{[](PeerEnd& peer) {
@@ -380,13 +374,13 @@ TEST(WorkerContract, IsReadyIsAskedWhenTheModelHasIt) {
     PacketWriter writer(&body);
     writer.U64(reader.U64());
     writer.U8(0);
-    writer.Text("warming up");
+    writer.Text("warming up \xff");
     peer.Send(PacketKind::kReady, body);
     peer.Expect(PacketKind::kFinalize);
   }});
   std::promise<Status> answer;
   loaded.model->CheckReady([&](Status status) { answer.set_value(std::move(status)); });
-  EXPECT_THAT(answer.get_future().get().message(), HasSubstr("warming up"));
+  EXPECT_THAT(answer.get_future().get().message(), HasSubstr("warming up ?"));
 }
 
 TEST(WorkerContract, AutoCompleteReturnsTheConfigurationOfTheWorker) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <semaphore>
 #include <utility>
@@ -37,6 +38,11 @@ class AwaitedExecution final : public ExecutionObserver {
   std::counting_semaphore<8> done_{0};
 };
 
+inline Status RunBatch(BackendInstance& instance, AwaitedExecution* awaited) {
+  instance.Execute(&awaited->execution, awaited);
+  return awaited->Await();
+}
+
 struct ScriptedModel {
   std::shared_ptr<ScriptedLauncher> launcher;
   std::unique_ptr<Backend> backend;
@@ -55,7 +61,8 @@ struct ScriptedModel {
 
 inline ScriptedModel LoadScripted(std::vector<PeerScript> scripts,
                                   std::shared_ptr<ModelSpec> spec = MakeSpec("python", 8),
-                                  std::shared_ptr<InferenceHost> host = nullptr) {
+                                  std::shared_ptr<InferenceHost> host = nullptr,
+                                  const std::function<void(WorkerBackendOptions*)>& adjust = {}) {
   ScriptedModel loaded;
   loaded.launcher = std::make_shared<ScriptedLauncher>(std::move(scripts));
   WorkerBackendOptions options;
@@ -64,6 +71,7 @@ inline ScriptedModel LoadScripted(std::vector<PeerScript> scripts,
   options.times.first_backoff_ns = 1'000'000;
   options.times.stop_grace_ns = 10'000'000;
   options.times.finalize_limit_ns = 10'000'000;
+  if (adjust) adjust(&options);
   loaded.backend = CreateWorkerBackend(std::move(options));
   auto model = loaded.backend->LoadModel(std::move(spec));
   EXPECT_TRUE(model.ok()) << model.status().message();
