@@ -5,7 +5,10 @@ identity, so that all models and all later starts share it. Nothing that an arch
 outside of that folder.
 """
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import os
 import posixpath
 import re
@@ -13,13 +16,23 @@ import shutil
 import tarfile
 import tempfile
 import threading
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from fastserve.errors import InvalidArgumentError
 
 # Names that a virtual environment links to the interpreter it was made with, outside of it.
 _INTERPRETER = re.compile(r"bin/python[0-9.]*")
 _MOST_LINKS = 40  # followed on one way, as by Linux
+_READ_BYTES = 1 << 20
+_COMPRESSIONS: dict[bytes, Callable[[Path], IO[bytes]]] = {
+    b"\x1f\x8b": lambda path: gzip.open(path, "rb"),
+    b"BZh": lambda path: bz2.open(path, "rb"),
+    b"\xfd7zXZ\0": lambda path: lzma.open(path, "rb"),
+}
+_BROKEN = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 _LOCK = threading.Lock()
 
 
@@ -71,14 +84,27 @@ def _move(partial: Path, folder: Path) -> None:
 
 def _unpack(archive: Path, folder: Path) -> None:
     try:
-        with tarfile.open(archive) as members:
+        with _opened(archive) as content, tarfile.open(fileobj=content, mode="r:") as members:
             links: dict[str, str] = {}
             for member in members:
                 _check_member(archive, member, links)
                 _extract(members, member, folder)
             _check_links(archive, links)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            # Beyond the end that tar sees: a checksum may stand there.
+            while content.read(_READ_BYTES):
+                pass
+    except _BROKEN as error:
         raise InvalidArgumentError(f"cannot unpack the environment {archive}: {error}") from None
+
+
+def _opened(archive: Path) -> IO[bytes]:
+    """What the archive's compression contains."""
+    with archive.open("rb") as file:
+        magic = file.read(6)
+    for start, opener in _COMPRESSIONS.items():
+        if magic.startswith(start):
+            return opener(archive)
+    return archive.open("rb")
 
 
 def _extract(members: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:

@@ -158,6 +158,34 @@ def test_a_broken_archive_leaves_nothing(tmp_path, pack):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def pack_noise(path: Path, compression: str) -> Path:
+    """An archive of a file that does not compress."""
+    with tarfile.open(path, f"w:{compression}") as members:
+        member = tarfile.TarInfo("lib/a")
+        member.size = 100_000
+        members.addfile(member, io.BytesIO(os.urandom(member.size)))
+    return path
+
+
+@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
+def test_an_archive_of_each_compression_is_unpacked(tmp_path, compression):
+    archive = pack_noise(tmp_path / "env.tar", compression)
+    assert (unpack_environment(archive, tmp_path / "cache") / "lib" / "a").exists()
+
+
+@pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("place", ["middle", "checksum"])
+def test_a_damaged_archive_is_refused(tmp_path, compression, place):
+    archive = pack_noise(tmp_path / "env.tar", compression)
+    data = bytearray(archive.read_bytes())
+    checksum = -8 if compression == "gz" else -5
+    data[checksum if place == "checksum" else len(data) // 2] ^= 0x10
+    archive.write_bytes(data)
+    with pytest.raises(InvalidArgumentError, match="cannot unpack the environment"):
+        unpack_environment(archive, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_an_archive_is_unpacked_once(pack, tmp_path):
     archive = pack(("lib/a", tarfile.REGTYPE, {}))
     folders = []

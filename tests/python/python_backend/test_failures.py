@@ -326,3 +326,27 @@ def test_a_forked_child_neither_speaks_on_the_channel_nor_keeps_it(run_execute):
     assert not peer.released
     assert peer.finalize() == 0
     assert peer.stderr() == "from the child\n"
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_a_forked_child_cannot_send(run_execute, decoupled):
+    peer = run_execute(
+        """
+        import os
+        sender = requests[0].get_response_sender()
+        child = os.fork()
+        if child == 0:
+            try:
+                sender.send(pb_utils.InferenceResponse(), 1)
+            except pb_utils.TritonModelException as error:
+                os._exit(5 if "not a worker" in str(error) else 6)
+            os._exit(7)
+        status = os.waitpid(child, 0)[1] >> 8
+        output = pb_utils.Tensor("OUT", np.array([status]))
+        sender.send(pb_utils.InferenceResponse([output]), 1)
+        """,
+        decoupled,
+    )
+    execution = peer.start([Request()])
+    answer = peer.response() if decoupled else peer.responses(execution)[0]
+    assert answer["OUT"].tolist() == [5]

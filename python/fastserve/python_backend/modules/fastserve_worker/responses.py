@@ -32,6 +32,7 @@ class Answer:
         self.closed = False
 
     def send(self, response: InferenceResponse | None, flags: int) -> None:
+        current.worker()  # raises in a forked child, whose sending would reach nobody
         with self._lock:
             if self.closed:
                 raise TritonModelException(
@@ -56,7 +57,7 @@ class Answer:
                 self._deliver(InferenceResponse([], TritonError(message, code)), RESPONSE_FINAL)
 
     def __del__(self) -> None:
-        if hasattr(self, "closed") and not self.closed:
+        if hasattr(self, "closed") and not self.closed and current.is_worker():
             self.fail("the model dropped its response sender without sending a final response")
 
 
