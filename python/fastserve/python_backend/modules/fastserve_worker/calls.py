@@ -21,8 +21,8 @@ _TAKEN = struct.Struct("<QI")
 _BLOCK_LENGTH = struct.Struct("<Q")
 _BLOCK_LENGTH_AT = 21  # in BLS_RESPONSE
 
-# The server holds the sender of a decoupled call when so many responses times four were not taken;
-# it is told what was taken when either of these has come together.
+# The server is told what was taken when either has come together: a quarter of what it sends of a
+# decoupled call before it holds the sender.
 _TOLD_RESPONSES = 16
 _TOLD_BYTES = 256 << 10
 
