@@ -1,6 +1,7 @@
 #include "backend/worker/inference_calls.h"
 
 #include <atomic>
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,12 @@ namespace fastserve {
 namespace {
 
 constexpr std::size_t kMostCalls = 65536;
+// Of a decoupled call: what the model has not taken yet, before its sender is to wait. A worker
+// tells what was taken before so much has come together (16 responses, 256 KiB).
+constexpr std::size_t kMostUntaken = 64;
+constexpr std::size_t kMostUntakenBytes = std::size_t{1} << 20;
+constexpr std::size_t kMostNotifications = 4096;
+constexpr std::size_t kFewNotifications = kMostNotifications / 2;
 
 std::uint64_t NextNumber() {
   static std::atomic<std::uint64_t> last{0};
@@ -66,23 +73,54 @@ Status ReadHead(PacketReader* reader, InferRequest* request, Status* refusal) {
 }  // namespace
 
 InferenceCalls::InferenceCalls(std::shared_ptr<WorkerLink> link,
-                               std::shared_ptr<InferenceHost> host)
-    : link_(std::move(link)), host_(std::move(host)), number_(NextNumber()) {}
+                               std::shared_ptr<InferenceHost> host,
+                               std::shared_ptr<const Wakeup> wakeup)
+    : link_(std::move(link)),
+      host_(std::move(host)),
+      wakeup_(std::move(wakeup)),
+      number_(NextNumber()) {}
 
-// Sends the responses of one call back to the worker.
+// Sends the responses of one call back to the worker, and knows which of them the model has not
+// taken. Thread safe.
 class InferenceCalls::Sink final : public ResponseSink {
  public:
   Sink(std::shared_ptr<InferenceCalls> calls, std::uint64_t call, bool decoupled)
       : calls_(std::move(calls)), call_(call), decoupled_(decoupled) {}
 
   void OnResponse(const RequestPtr& /*request*/, InferResponse response, bool final) override {
+    if (decoupled_ && !final) Count(response);  // first: it may be taken at once
     calls_->Respond(call_, decoupled_, response, final);
+  }
+  bool congested() const override {
+    const MutexLock lock(mutex_);
+    return untaken_.size() > kMostUntaken || untaken_bytes_ > kMostUntakenBytes;
+  }
+  // False when there are not so many.
+  bool Take(std::uint32_t count) EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    if (count > untaken_.size()) return false;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      untaken_bytes_ -= untaken_.front();
+      untaken_.pop_front();
+    }
+    return true;
   }
 
  private:
+  void Count(const InferResponse& response) EXCLUDES(mutex_) {
+    std::size_t size = 0;
+    for (const Tensor& output : response.outputs) size += PlacedSize(output.data.size);
+    const MutexLock lock(mutex_);
+    untaken_.push_back(size);
+    untaken_bytes_ += size;
+  }
+
   const std::shared_ptr<InferenceCalls> calls_;
   const std::uint64_t call_;
   const bool decoupled_;
+  mutable Mutex mutex_;
+  std::deque<std::size_t> untaken_ GUARDED_BY(mutex_);  // sizes
+  std::size_t untaken_bytes_ GUARDED_BY(mutex_) = 0;
 };
 
 Result<InferenceCalls::Call> InferenceCalls::ReadCall(PacketReader* reader) {
@@ -107,12 +145,13 @@ Status InferenceCalls::Start(std::string_view body, const FindRequest& find_requ
     return Broken("a BLS_REQUEST that ends within itself, or goes on behind its inputs");
   // Complete before others see it in calls_.
   call.request->caller = find_request(call.caller);
-  call.request->sink = std::make_shared<Sink>(shared_from_this(), call.id, call.decoupled);
+  auto sink = std::make_shared<Sink>(shared_from_this(), call.id, call.decoupled);
+  call.request->sink = sink;
   {
     const MutexLock lock(mutex_);
     if (calls_.size() >= kMostCalls)
       return Broken("more than " + std::to_string(kMostCalls) + " BLS calls at once");
-    if (!calls_.emplace(call.id, call.request).second)
+    if (!calls_.try_emplace(call.id, OpenCall{call.request, std::move(sink)}).second)
       return Broken("BLS call " + std::to_string(call.id) + " made twice");
   }
   // CancelCallsOf came before the call was in calls_, if it came.
@@ -182,9 +221,29 @@ Status InferenceCalls::Cancel(std::string_view body) {
     const MutexLock lock(mutex_);
     const auto found = calls_.find(call);
     if (found == calls_.end()) return Status::Ok();  // it ended meanwhile
-    request = found->second;
+    request = found->second.request;
   }
   request->Cancel();
+  return Status::Ok();
+}
+
+Status InferenceCalls::Taken(std::string_view body) {
+  PacketReader reader(body);
+  const std::uint64_t call = reader.U64();
+  const std::uint32_t count = reader.U32();
+  if (!reader.ok() || !reader.at_end()) return Broken("a BLS_TAKEN that is not 12 bytes");
+  OpenCall open;
+  {
+    const MutexLock lock(mutex_);
+    const auto found = calls_.find(call);
+    if (found == calls_.end()) return Status::Ok();  // it ended meanwhile
+    open = found->second;
+  }
+  if (!open.sink->Take(count)) {
+    return Broken("it took " + std::to_string(count) + " responses of BLS call " +
+                  std::to_string(call) + ", which has not sent so many");
+  }
+  if (!open.sink->congested()) open.request->NotifyRoom();
   return Status::Ok();
 }
 
@@ -192,8 +251,8 @@ void InferenceCalls::CancelCallsOf(const InferRequest& caller) {
   std::vector<RequestPtr> requests;
   {
     const MutexLock lock(mutex_);
-    for (const auto& [id, request] : calls_) {
-      if (request->caller.get() == &caller) requests.push_back(request);
+    for (const auto& [id, open] : calls_) {
+      if (open.request->caller.get() == &caller) requests.push_back(open.request);
     }
   }
   for (const RequestPtr& request : requests) request->Cancel();
@@ -214,9 +273,11 @@ Status InferenceCalls::Control(std::string_view body) {
   if (!IsValidUtf8(reader.rest())) return Broken("a CALL that is not UTF-8");
   {
     const MutexLock lock(mutex_);
-    if (controls_ >= kMostCalls)
+    if (call == 0) {
+      crowded_ |= ++notifications_ >= kMostNotifications;
+    } else if (++controls_ > kMostCalls) {
       return Broken("more than " + std::to_string(kMostCalls) + " CALLs at once");
-    ++controls_;
+    }
     controlled_ = host_ != nullptr;
   }
   if (host_ == nullptr) {
@@ -232,8 +293,13 @@ Status InferenceCalls::Control(std::string_view body) {
 void InferenceCalls::Return(std::uint64_t call, std::string_view json) {
   {
     const MutexLock lock(mutex_);
+    if (call == 0) {  // the worker does not wait for it
+      if (--notifications_ <= kFewNotifications && std::exchange(crowded_, false))
+        wakeup_->Notify();
+      return;
+    }
     --controls_;
-    if (ended_ || call == 0) return;  // 0: the worker does not wait for it
+    if (ended_) return;
   }
   std::string body;
   PacketWriter writer(&body);
@@ -243,7 +309,7 @@ void InferenceCalls::Return(std::uint64_t call, std::string_view json) {
 }
 
 void InferenceCalls::End() {
-  std::unordered_map<std::uint64_t, RequestPtr> open;
+  std::unordered_map<std::uint64_t, OpenCall> open;
   bool controlled = false;
   {
     const MutexLock lock(mutex_);
@@ -251,13 +317,18 @@ void InferenceCalls::End() {
     open = calls_;
     controlled = std::exchange(controlled_, false);
   }
-  for (const auto& [id, request] : open) request->Cancel();
+  for (const auto& [id, call] : open) call.request->Cancel();
   if (controlled) host_->Control(FromWorker("ended", "true"), [](const std::string& /*json*/) {});
 }
 
 bool InferenceCalls::empty() const {
   const MutexLock lock(mutex_);
-  return calls_.empty() && controls_ == 0;
+  return calls_.empty() && controls_ == 0 && notifications_ == 0;
+}
+
+bool InferenceCalls::crowded() const {
+  const MutexLock lock(mutex_);
+  return crowded_;
 }
 
 }  // namespace fastserve

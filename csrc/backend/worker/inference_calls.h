@@ -25,12 +25,17 @@ class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls>
   using FindRequest = std::function<RequestPtr(std::uint64_t)>;
 
   // `host` may be null: every call is answered with an error.
-  InferenceCalls(std::shared_ptr<WorkerLink> link, std::shared_ptr<InferenceHost> host);
+  InferenceCalls(std::shared_ptr<WorkerLink> link, std::shared_ptr<InferenceHost> host,
+                 std::shared_ptr<const Wakeup> wakeup);
 
-  // BLS_REQUEST, BLS_CANCEL and CALL.
+  // BLS_REQUEST, BLS_CANCEL, BLS_TAKEN and CALL.
   Status Start(std::string_view body, const FindRequest& find_request) EXCLUDES(mutex_);
   Status Cancel(std::string_view body) EXCLUDES(mutex_);
+  Status Taken(std::string_view body) EXCLUDES(mutex_);
   Status Control(std::string_view body) EXCLUDES(mutex_);
+  // So many CALLs of which no one wants to know the result wait for their turn that the worker is
+  // to be read no further for now. `wakeup` is notified when it can be again.
+  bool crowded() const EXCLUDES(mutex_);
   // Cancels what a request of the model's own called: its client is gone.
   void CancelCallsOf(const InferRequest& caller) EXCLUDES(mutex_);
   // The worker is gone: cancels every call.
@@ -46,6 +51,11 @@ class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls>
     RequestPtr request;
   };
 
+  struct OpenCall {
+    RequestPtr request;
+    std::shared_ptr<Sink> sink;
+  };
+
   static Result<Call> ReadCall(PacketReader* reader);
   Status ReadInputs(PacketReader* reader, const BlockRange& range, InferRequest* request);
   void Respond(std::uint64_t call, bool decoupled, const InferResponse& response, bool final)
@@ -56,12 +66,16 @@ class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls>
 
   const std::shared_ptr<WorkerLink> link_;
   const std::shared_ptr<InferenceHost> host_;
+  const std::shared_ptr<const Wakeup> wakeup_;
   const std::uint64_t number_;  // of this life of a worker, never used again
 
   mutable Mutex mutex_;
   bool ended_ GUARDED_BY(mutex_) = false;
-  std::unordered_map<std::uint64_t, RequestPtr> calls_ GUARDED_BY(mutex_);
-  std::size_t controls_ GUARDED_BY(mutex_) = 0;  // CALLs without an answer yet
+  std::unordered_map<std::uint64_t, OpenCall> calls_ GUARDED_BY(mutex_);
+  // CALLs without an answer yet; those of number 0 apart.
+  std::size_t controls_ GUARDED_BY(mutex_) = 0;
+  std::size_t notifications_ GUARDED_BY(mutex_) = 0;
+  bool crowded_ GUARDED_BY(mutex_) = false;
   bool controlled_ GUARDED_BY(mutex_) = false;   // there was one
 };
 

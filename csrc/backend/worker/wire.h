@@ -39,6 +39,7 @@ enum class PacketKind : std::uint16_t {
   kReturn = 20,
   kHold = 22,
   kGoOn = 23,
+  kBlsTaken = 24,
 };
 
 inline constexpr std::uint16_t kOutOfLine = 1;           // a flag of the header

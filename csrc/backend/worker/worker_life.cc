@@ -20,7 +20,7 @@ namespace {
 
 // How long blocks that nobody needs wait for the next batch to be told with it.
 constexpr std::int64_t kTendAfterNs = 200 * kNsPerMs;
-constexpr std::int64_t kTrimAfterNs = 11'000 * kNsPerMs;
+constexpr std::int64_t kTrimWhenIdleNs = 11'000 * kNsPerMs;
 // For a worker that has closed its channel to exit by itself.
 constexpr int kExitGraceMs = 1000;
 // More than a socket holds: what sends on is a child that the worker left behind.
@@ -97,7 +97,8 @@ Status WorkerLife::Step(std::int64_t until_ns) {
 
 WorkerLife::Ready WorkerLife::Poll(std::int64_t until_ns) {
   Channel& channel = session_->link().channel();
-  const auto wanted = static_cast<short>(channel.needs_flush() ? POLLIN | POLLOUT : POLLIN);
+  const auto wanted = static_cast<short>((session_->wants_packets() ? POLLIN : 0) |
+                                         (channel.needs_flush() ? POLLOUT : 0));
   std::array<pollfd, 5> fds = {pollfd{wakeup_->fd(), POLLIN, 0}, pollfd{channel.fd(), wanted, 0},
                                pollfd{worker_.process->exit_fd(), POLLIN, 0},
                                pollfd{worker_.standard_output.get(), POLLIN, 0},
@@ -172,7 +173,7 @@ void WorkerLife::Tend(bool idle) {
   if (link.needs_tending()) {
     next_tend_ns_ = now_ns + kTendAfterNs;  // a response still holds a block
   } else {
-    const std::int64_t trim_ns = last_event_ns_ + kTrimAfterNs;
+    const std::int64_t trim_ns = last_event_ns_ + kTrimWhenIdleNs;
     next_tend_ns_ = now_ns < trim_ns ? trim_ns : 0;
   }
 }

@@ -30,7 +30,7 @@ WorkerSession::WorkerSession(Options options, UniqueFd socket)
       spec_(*options_.spec),
       clock_(*options_.clock),
       link_(std::make_shared<WorkerLink>(std::move(socket), options_.wakeup, options_.clock)),
-      calls_(std::make_shared<InferenceCalls>(link_, options_.host)),
+      calls_(std::make_shared<InferenceCalls>(link_, options_.host, options_.wakeup)),
       held_(std::make_shared<HeldRequests>(link_, options_.clock)) {}
 
 bool WorkerSession::Execute(Execution* execution, ExecutionObserver* observer) {
@@ -183,6 +183,8 @@ Status WorkerSession::Handle(const WorkerPacket& packet) {
       });
     case PacketKind::kBlsCancel:
       return calls_->Cancel(packet.body);
+    case PacketKind::kBlsTaken:
+      return calls_->Taken(packet.body);
     case PacketKind::kCall:
       return calls_->Control(packet.body);
     default:

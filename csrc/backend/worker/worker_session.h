@@ -60,6 +60,8 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
 
   WorkerLink& link() { return *link_; }
   void Send(PacketKind kind, std::string_view body) { link_->Send(kind, body); }
+  // False: the worker is to be read no further until the wakeup is notified.
+  bool wants_packets() const { return !calls_->crowded(); }
   // Handles the packets that have come. kEnd: the worker is gone. Errors: it broke a rule.
   Result<ReceiveOutcome> Receive() EXCLUDES(mutex_);
   // Set when the worker has said INITIALIZED.

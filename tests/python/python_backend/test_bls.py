@@ -1,6 +1,7 @@
 """Requests to other models, and calls of the server's functions."""
 
 import base64
+import struct
 
 import numpy as np
 import pytest
@@ -117,6 +118,24 @@ def test_a_decoupled_request_has_an_iterator(run_execute, head, loop):
     assert answer["OUT"].tolist() == [1, 1, 1, 0]
 
 
+@pytest.mark.parametrize(("count", "size"), [(16, 1), (1, 256 << 10)])
+def test_the_server_is_told_of_responses_that_were_taken(run_execute, count, size):
+    peer = run_execute(f"""
+        {CALL.strip()}
+        kept = list(request.exec(decoupled=True))
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([len(kept)]))])]
+    """)
+    execution = peer.start([Request()])
+    call = peer.bls_request().call
+    for _ in range(2):
+        for _ in range(count):
+            peer.bls_respond(call, {"OUT": np.zeros(size, np.uint8)}, final=False)
+        assert peer.receive("BLS_TAKEN") == struct.pack("<QI", call, count)
+    peer.bls_respond(call)
+    (answer,) = peer.responses(execution)
+    assert answer["OUT"].tolist() == [2 * count + 1]
+
+
 @pytest.mark.parametrize("how", ["responses.cancel()", "del responses"])
 def test_an_iterator_that_is_cancelled_or_dropped_cancels_its_request(run_execute, how):
     peer = run_execute(f"""
@@ -129,6 +148,7 @@ def test_an_iterator_that_is_cancelled_or_dropped_cancels_its_request(run_execut
     execution = peer.start([Request()])
     call = peer.bls_request().call
     peer.bls_respond(call, {"OUT": np.zeros(1 << 20)}, final=False)
+    assert peer.receive("BLS_TAKEN") == struct.pack("<QI", call, 1)
     assert int.from_bytes(peer.receive("BLS_CANCEL"), "little") == call
     peer.bls_respond(call, {"OUT": np.zeros(1 << 20)}, final=False)
     peer.bls_respond(call, error="cancelled")

@@ -54,6 +54,8 @@ TYPES = {
 }  # fmt: skip
 NUMBER_OF = {np.dtype(kind): number for number, kind in TYPES.items() if number != 14}
 
+NUMBER.update(BLS_TAKEN=24)
+_NAME = {number: name for name, number in NUMBER.items()}
 _HEADER = struct.Struct("<HHIQQ")
 _MFD_SEALABLE = 3
 _F_ADD_SEALS = 1033
@@ -202,7 +204,7 @@ class WorkerPeer:
             if flags & 1:
                 body = self.segments[segment][offset : offset + length]
                 self.release(segment, offset)
-            name = KINDS[kind - 1]
+            name = _NAME[kind]
             if not self._bookkeeping(name, body, ancillary):
                 return name, body
 

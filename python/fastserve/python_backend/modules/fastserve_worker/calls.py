@@ -10,15 +10,23 @@ import json
 import struct
 import threading
 from collections import deque
-from typing import Any, Awaitable, Callable, Deque, Dict, Iterator, List
+from typing import Any, Awaitable, Callable, Deque, Dict, Iterator, List, Tuple
 
 from . import wire
-from .channel import BLS_CANCEL, BLS_REQUEST, CALL, Channel, Waiter
+from .channel import BLS_CANCEL, BLS_REQUEST, BLS_TAKEN, CALL, Channel, Waiter
 from .errors import TritonModelException
 from .messages import InferenceRequest, InferenceResponse
 
 _CALL = struct.Struct("<Q")
 _NOTICES = 256  # by thread, at most so many are on their way
+_TAKEN = struct.Struct("<QI")
+_BLOCK_LENGTH = struct.Struct("<Q")
+_BLOCK_LENGTH_AT = 21  # in BLS_RESPONSE
+
+# The server is told what was taken when either has come together: a quarter of what it sends of a
+# decoupled call before it holds the sender.
+_TOLD_RESPONSES = 16
+_TOLD_BYTES = 256 << 10
 
 # The request that the running code works for; contexts follow tasks and asyncio.to_thread.
 caller: contextvars.ContextVar[int] = contextvars.ContextVar("fastserve_caller", default=0)
@@ -29,11 +37,22 @@ class _Call:
     taken by the one that waits.
     """
 
-    __slots__ = ("abandoned", "ended", "listeners", "number", "responses", "waiter")
+    __slots__ = (
+        "abandoned",
+        "ended",
+        "listeners",
+        "number",
+        "responses",
+        "taken",
+        "taken_bytes",
+        "waiter",
+    )
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.responses: Deque[InferenceResponse] = deque()
+        self.responses: Deque[Tuple[InferenceResponse, int]] = deque()  # with the block's length
+        self.taken = 0  # since the server was told
+        self.taken_bytes = 0
         self.ended = False
         self.abandoned = False
         self.waiter = Waiter()
@@ -108,7 +127,7 @@ class Calls:
             if call.ended:
                 return None
             await self._change(call)
-        return call.responses.popleft()
+        return self._take(call)
 
     def next_response(self, call: _Call) -> InferenceResponse | None:
         """None after the last one. Blocks; the calling thread may read the channel meanwhile."""
@@ -119,7 +138,17 @@ class Calls:
             waiter.done = False
             if not call.responses and not call.ended:
                 self._channel.wait(waiter)
-        return call.responses.popleft()
+        return self._take(call)
+
+    def _take(self, call: _Call) -> InferenceResponse:
+        response, length = call.responses.popleft()
+        call.taken += 1
+        call.taken_bytes += length
+        if call.taken >= _TOLD_RESPONSES or call.taken_bytes >= _TOLD_BYTES:
+            if not call.ended:
+                self._channel.send(BLS_TAKEN, _TAKEN.pack(call.number, call.taken))
+            call.taken = call.taken_bytes = 0
+        return response
 
     def cancel(self, call: _Call) -> None:
         if not call.ended:
@@ -138,7 +167,8 @@ class Calls:
         if final:
             del self._calls[number]
         if not call.abandoned:
-            call.responses.append(response)
+            length = _BLOCK_LENGTH.unpack_from(body, _BLOCK_LENGTH_AT)[0]
+            call.responses.append((response, length))
         call.ended = final
         self._channel.complete(call.waiter)
         for listener in list(call.listeners):
