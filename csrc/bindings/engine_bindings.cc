@@ -51,21 +51,22 @@ class OptionalGilRelease {
 class ModelHandle {
  public:
   explicit ModelHandle(LoadedModelPtr model) : model_(std::move(model)) {}
-  ~ModelHandle() { Release(); }
+  ~ModelHandle() { Drop(/*drained=*/false); }
   ModelHandle(const ModelHandle&) = delete;
   ModelHandle& operator=(const ModelHandle&) = delete;
 
   const LoadedModelPtr& model() const { return model_; }
-  // Blocks while the model's instances end.
-  void Release() {
+  // Of a model that was drained. Blocks while its instances end.
+  void Release() { Drop(/*drained=*/true); }
+
+ private:
+  void Drop(bool drained) {
     LoadedModelPtr model = std::move(model_);
     if (model == nullptr) return;
     OptionalGilRelease unlocked;
-    AwaitOtherOwners(model);
+    if (drained) AwaitOtherOwners(model);
     model.reset();
   }
-
- private:
   // After a drain the threads that delivered the last responses may still hold it for a moment.
   // Whose reference is the last one ends the instances: better this thread than one that serves
   // others.
