@@ -132,8 +132,7 @@ bool SupervisedWorker::ready() const {
 }
 
 void SupervisedWorker::Run() {
-  Result<std::unique_ptr<WorkerLife>> first =
-      Begin(plan_, wakeup_, [this] { return !stopping(); });
+  Result<std::unique_ptr<WorkerLife>> first = Begin(plan_, wakeup_, [this] { return !stopping(); });
   if (first.ok()) BecomeReady(**first);
   {
     const MutexLock lock(mutex_);
@@ -311,9 +310,8 @@ void SupervisedWorker::FailCancelled() {
   std::vector<Held> cancelled;
   {
     const MutexLock lock(mutex_);
-    const auto kept = std::stable_partition(held_.begin(), held_.end(), [](const Held& each) {
-      return !IsCancelled(*each.execution);
-    });
+    const auto kept = std::stable_partition(
+        held_.begin(), held_.end(), [](const Held& each) { return !IsCancelled(*each.execution); });
     cancelled.assign(kept, held_.end());
     held_.erase(kept, held_.end());
   }

@@ -103,7 +103,7 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   const std::shared_ptr<WorkerTally> tally_;
   const std::shared_ptr<const Wakeup> wakeup_;
   const std::shared_ptr<CancelHook> wakes_;  // by a cancellation of what is held
-  std::atomic<bool> stopping_{false};  // release in Stop, acquire in stopping()
+  std::atomic<bool> stopping_{false};        // release in Stop, acquire in stopping()
 
   // The worker's thread's.
   std::int64_t backoff_ns_;
