@@ -27,6 +27,7 @@ SCRIPTS = (
     "idle",
     "copies",
     "stress",
+    "soak",
 )
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"

@@ -62,6 +62,11 @@ class BackendInstance {
   // True: Execute only hands the batch on, so that any thread may call it, and OnExecuted is called
   // on a thread of the instance's, never inside Execute.
   virtual bool never_blocks() const { return false; }
+  // Of an instance that never_blocks(). False: what it is given waits until it can execute again,
+  // or fails. A scheduler that has others gives it nothing. Thread safe, never blocks.
+  virtual bool ready() const { return true; }
+  // Called on the instance's thread when it has become ready again. Set before the first Execute.
+  virtual void set_on_ready(std::function<void()> /*on_ready*/) {}
   // Before the destructor, of an instance that never_blocks(): what runs ends soon, if need be as
   // failed, and what Execute is given from now on fails. Blocks until nothing runs, except on the
   // instance's own thread. Idempotent.

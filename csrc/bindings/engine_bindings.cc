@@ -2,11 +2,13 @@
 // the GIL.
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <cmath>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -54,14 +56,24 @@ class ModelHandle {
   ModelHandle& operator=(const ModelHandle&) = delete;
 
   const LoadedModelPtr& model() const { return model_; }
+  // Blocks while the model's instances end.
   void Release() {
     LoadedModelPtr model = std::move(model_);
     if (model == nullptr) return;
     OptionalGilRelease unlocked;
+    AwaitOtherOwners(model);
     model.reset();
   }
 
  private:
+  // After a drain the threads that delivered the last responses may still hold it for a moment.
+  // Whose reference is the last one ends the instances: better this thread than one that serves
+  // others.
+  static void AwaitOtherOwners(const LoadedModelPtr& model) {
+    for (int i = 0; i < 200 && model.use_count() > 1; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+
   LoadedModelPtr model_;
 };
 

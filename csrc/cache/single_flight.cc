@@ -4,6 +4,8 @@
 #include <iterator>
 #include <utility>
 
+#include "inference/call_chain.h"
+
 namespace fastserve {
 
 namespace {
@@ -179,8 +181,9 @@ SingleFlight::Joined SingleFlight::Join(const RequestKey& key, const RequestPtr&
   // Landed since the caller looked: a flight inserts its response before it leaves the map.
   if (current == flights_.end()) joined.found = options_.cache->Find(key);
   if (joined.found != nullptr) return joined;
+  // A nested one does not wait: what it would wait for may stand behind its own caller.
   const bool follows = current != flights_.end() && request->timeout_us == 0 &&
-                       current->second->priority == request->priority;
+                       current->second->priority == request->priority && !IsNested(*request);
   const std::shared_ptr<Flight> flight =
       follows ? current->second
               : std::make_shared<Flight>(shared_from_this(), key, *request, now_ns);

@@ -74,7 +74,8 @@ void HostPolicyScope::Change(const HostPolicy* policy) {
 }
 
 void HostPolicyScope::Save() {
-  Saved& saved = saved_.emplace();
+  saved_ = Saved{};
+  Saved& saved = *saved_;
   saved.has_cores = sched_getaffinity(0, sizeof(saved.cores),
                                       reinterpret_cast<cpu_set_t*>(saved.cores.data())) == 0;
   saved.has_memory = syscall(SYS_get_mempolicy, &saved.memory_mode, saved.nodes.data(),

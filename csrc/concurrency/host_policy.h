@@ -46,11 +46,11 @@ class HostPolicyScope {
   using Mask = std::array<unsigned long, kBits / kBitsPerWord>;
 
   struct Saved {
-    bool has_cores = false;
-    bool has_memory = false;
-    Mask<kMaxCores> cores{};
-    int memory_mode = 0;
-    Mask<kMaxNodes> nodes{};
+    bool has_cores;
+    bool has_memory;
+    Mask<kMaxCores> cores;
+    int memory_mode;
+    Mask<kMaxNodes> nodes;
   };
 
   void Change(const HostPolicy* policy);

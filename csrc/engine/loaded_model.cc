@@ -91,6 +91,7 @@ Status LoadedModel::Start(Backend* backend, const Environment& environment) {
     FASTSERVE_RETURN_IF_ERROR(CreateInstances(group, &options));
   }
   capacity_ = options.instances.size();
+  rate_limiter_ = environment.rate_limiter;
   if (spec_->sequence_batching.enabled) return StartSequences(std::move(options), environment);
   FASTSERVE_ASSIGN_OR_RETURN(scheduler_, DynamicBatcher::Create(std::move(options)));
   return Status::Ok();
@@ -114,7 +115,7 @@ Status LoadedModel::CreateInstances(const InstanceGroupSpec& group,
       passive_instances_.push_back(std::move(instance));
       continue;
     }
-    for (int j = 0; options->rate_limiter != nullptr && j < instance->depth(); ++j) {
+    if (options->rate_limiter != nullptr) {
       FASTSERVE_ASSIGN_OR_RETURN(auto claim, options->rate_limiter->Register(group));
       options->claims.push_back(std::move(claim));
     }
@@ -189,8 +190,11 @@ Status LoadedModel::Admit(InferRequest* request, FailureReason* reason) {
   if (spec_->decoupled && !request->sink->decoupled_refusal().empty())
     return Status::Unsupported(std::string(request->sink->decoupled_refusal()));
   FASTSERVE_RETURN_IF_ERROR(ValidateRequest(request));
-  if (CauseOf(*request) != nullptr)
+  if (CauseOf(*request) != nullptr) {
     FASTSERVE_RETURN_IF_ERROR(CheckCallChain(*request, *spec_, capacity_));
+    if (rate_limiter_ != nullptr)
+      FASTSERVE_RETURN_IF_ERROR(rate_limiter_->CheckCallChain(*request, *spec_));
+  }
   if (request->parent != nullptr) {
     request->input_bytes = 0;  // the parent's inputs are counted; what lies between steps is not
     return Status::Ok();

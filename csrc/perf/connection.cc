@@ -38,10 +38,11 @@ Status Connection::ReadAll(std::string* scratch) {
   }
 }
 
-Result<std::size_t> Connection::Send(std::string_view bytes) {
+Result<std::size_t> Connection::Send(std::string_view bytes, bool more) {
+  const int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
   std::size_t sent = 0;
   while (sent < bytes.size()) {
-    const ssize_t size = send(fd(), bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+    const ssize_t size = send(fd(), bytes.data() + sent, bytes.size() - sent, flags);
     if (size < 0 && errno == EINTR) continue;
     if (size < 0 && errno == EAGAIN) {
       blocked_ = true;

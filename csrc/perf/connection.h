@@ -96,7 +96,8 @@ class Connection {
   virtual Status OnBytes(std::string_view bytes) = 0;
   virtual Status OnEnd() = 0;
   // Sends bytes, as many as the socket takes; says how many and remembers whether it was blocked.
-  Result<std::size_t> Send(std::string_view bytes);
+  // `more`: others follow at once.
+  Result<std::size_t> Send(std::string_view bytes, bool more = false);
 
   ConnectionOwner& owner() { return owner_; }
 

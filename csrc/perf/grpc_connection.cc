@@ -13,6 +13,9 @@ namespace {
 constexpr std::size_t kPrefixBytes = 5;         // compressed flag and length before a gRPC message
 constexpr std::int32_t kWindowBytes = 1 << 30;  // the server never waits for our window
 constexpr std::size_t kOutputBytes = 256 * 1024;  // serialised ahead of the socket
+constexpr std::uint32_t kMaxFrameBytes = 256 * 1024;
+constexpr std::size_t kFrameHeaderBytes = 9;
+constexpr std::size_t kTailBytes = 16 * 1024;  // shorter parts are copied
 
 std::array<char, kPrefixBytes> MessagePrefix(std::size_t size) {
   std::array<char, kPrefixBytes> prefix{};
@@ -70,32 +73,51 @@ struct SessionCallbacks {
     return 0;
   }
 
-  // Copies the next bytes of prefix and message into nghttp2's DATA frame.
-  static ssize_t ReadMessage(nghttp2_session* session, std::int32_t stream_id, std::uint8_t* to,
-                             std::size_t room, std::uint32_t* flags, nghttp2_data_source* source,
-                             void* user) {
-    Exchange* exchange = ExchangeOf(session, stream_id);
+  // How much of prefix and message goes into the next DATA frame.
+  static ssize_t ReadMessage(nghttp2_session* session, std::int32_t stream_id, std::uint8_t*,
+                             std::size_t room, std::uint32_t* flags, nghttp2_data_source*, void*) {
+    const Exchange* exchange = ExchangeOf(session, stream_id);
+    if (exchange == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    const std::size_t left = kPrefixBytes + exchange->request->bytes.size() - exchange->written;
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (left <= room) *flags |= NGHTTP2_DATA_FLAG_EOF;
+    return static_cast<ssize_t>(std::min(left, room));
+  }
+
+  // The frame of ReadMessage: its header and the prefix are copied, a large part of the message
+  // goes to the socket from where it lies.
+  static int SendData(nghttp2_session* session, nghttp2_frame* frame, const std::uint8_t* header,
+                      std::size_t size, nghttp2_data_source*, void* user) {
+    auto* self = static_cast<GrpcConnection*>(user);
+    if (!self->tail_.empty()) return NGHTTP2_ERR_WOULDBLOCK;
+    Exchange* exchange = ExchangeOf(session, frame->hd.stream_id);
     if (exchange == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     const std::string& message = exchange->request->bytes;
-    std::size_t copied = 0;
+    const std::size_t end = exchange->written + size;
+    self->output_.append(View(header, kFrameHeaderBytes));
     if (exchange->written < kPrefixBytes) {  // a frame has always room for the prefix
       const auto prefix = MessagePrefix(message.size());
-      copied = std::min(room, kPrefixBytes - exchange->written);
-      std::memcpy(to, prefix.data() + exchange->written, copied);
-      exchange->written += copied;
+      self->output_.append(prefix.data(), prefix.size());
+      exchange->written = kPrefixBytes;
     }
-    if (exchange->written >= kPrefixBytes) {
-      const std::size_t offset = exchange->written - kPrefixBytes;
-      const std::size_t size = std::min(room - copied, message.size() - offset);
-      std::memcpy(to + copied, message.data() + offset, size);
-      exchange->written += size;
-      copied += size;
-      if (offset + size == message.size()) {
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-        exchange->written_ns = MonotonicNs();
-      }
+    const std::string_view part =
+        std::string_view(message).substr(exchange->written - kPrefixBytes, end - exchange->written);
+    if (part.size() < kTailBytes) {
+      self->output_.append(part);
+    } else {
+      self->tail_ = part;
     }
-    return static_cast<ssize_t>(copied);
+    exchange->written = end;
+    if (end == kPrefixBytes + message.size()) exchange->written_ns = MonotonicNs();
+    return 0;
+  }
+
+  static ssize_t DataFrameSize(nghttp2_session*, std::uint8_t, std::int32_t,
+                               std::int32_t connection_window, std::int32_t stream_window,
+                               std::uint32_t max_frame_size, void*) {
+    const std::int64_t window = std::min(connection_window, stream_window);
+    return static_cast<ssize_t>(std::min(
+        {window, static_cast<std::int64_t>(max_frame_size), std::int64_t{kMaxFrameBytes}}));
   }
 
   static const nghttp2_session_callbacks* Get() {
@@ -106,6 +128,8 @@ struct SessionCallbacks {
       nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, &OnData);
       nghttp2_session_callbacks_set_on_stream_close_callback(made, &OnStreamClose);
       nghttp2_session_callbacks_set_on_frame_recv_callback(made, &OnFrame);
+      nghttp2_session_callbacks_set_send_data_callback(made, &SendData);
+      nghttp2_session_callbacks_set_data_source_read_length_callback(made, &DataFrameSize);
       return made;
     }();
     return callbacks;
@@ -150,8 +174,9 @@ bool GrpcConnection::HasRoom() const {
 }
 
 Status GrpcConnection::OnConnected() {
-  const std::array<nghttp2_settings_entry, 2> settings{{
+  const std::array<nghttp2_settings_entry, 3> settings{{
       {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+      {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, kMaxFrameBytes},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kWindowBytes},
   }};
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size());
@@ -196,13 +221,14 @@ void GrpcConnection::Remove(Exchange* exchange) {
 }
 
 Status GrpcConnection::CollectOutput() {
-  while (output_.size() < kOutputBytes) {
+  while (output_.size() < kOutputBytes && tail_.empty()) {
     const std::uint8_t* bytes = nullptr;
     const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
     if (size < 0)
       return Status::Unavailable(std::string("HTTP/2: ") +
                                  nghttp2_strerror(static_cast<int>(size)));
     if (size == 0) break;
+    output_.append(std::exchange(tail_, {}));  // these bytes come behind it
     output_.append(View(bytes, static_cast<std::size_t>(size)));
   }
   return Status::Ok();
@@ -210,15 +236,18 @@ Status GrpcConnection::CollectOutput() {
 
 Status GrpcConnection::Flush() {
   while (!wants_write()) {
-    if (output_sent_ == output_.size()) {
+    if (output_sent_ == output_.size() && tail_.empty()) {
       output_.clear();
       output_sent_ = 0;
       FASTSERVE_RETURN_IF_ERROR(CollectOutput());
       if (output_.empty()) break;
     }
-    FASTSERVE_ASSIGN_OR_RETURN(const std::size_t sent,
-                               Send(std::string_view(output_).substr(output_sent_)));
+    FASTSERVE_ASSIGN_OR_RETURN(
+        std::size_t sent, Send(std::string_view(output_).substr(output_sent_), !tail_.empty()));
     output_sent_ += sent;
+    if (output_sent_ < output_.size()) continue;
+    FASTSERVE_ASSIGN_OR_RETURN(sent, Send(tail_));
+    tail_.remove_prefix(sent);
   }
   return Status::Ok();
 }

@@ -48,6 +48,7 @@ class GrpcConnection : public Connection {
   std::vector<Exchange*> in_flight_;
   std::string output_;  // serialised frames not yet taken by the socket
   std::size_t output_sent_ = 0;
+  std::string_view tail_;  // behind output_: of a request's message, which outlives the connection
   bool ended_ = false;
 };
 

@@ -30,6 +30,7 @@ class BatchSlot final : public ExecutionObserver {
   std::size_t instance_index() const { return instance_index_; }
   ResourceClaim* claim() const { return claim_; }
   const HostPolicy* host_policy() const { return host_policy_; }
+  bool ready() const { return instance_.ready(); }
 
   std::vector<RequestPtr>& requests() { return execution_.requests; }
   // The batch's place in the order of formation.

@@ -1,5 +1,6 @@
 #include "scheduling/dynamic_batcher.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -55,7 +56,9 @@ void DynamicBatcher::MakeSlots() {
     const HostPolicy* const policy = host_policies_.empty() ? nullptr : host_policies_[i];
     has_host_policies_ |= policy != nullptr;
     never_blocks_ = (i == 0 || never_blocks_) && instances_[i]->never_blocks();
-    for (int j = 0; j < instances_[i]->depth(); ++j) {
+    // What a batch behind another one holds, that one may wait for: its model calls models.
+    const int depth = claims_.empty() ? instances_[i]->depth() : 1;
+    for (int j = 0; j < depth; ++j) {
       ResourceClaim* const claim = claims_.empty() ? nullptr : claims_[slots_.size()].get();
       slots_.push_back(std::make_unique<BatchSlot>(this, instances_[i].get(), i, claim, policy));
     }
@@ -64,6 +67,11 @@ void DynamicBatcher::MakeSlots() {
 
 Status DynamicBatcher::Start() {
   MakeSlots();
+  for (const auto& instance : instances_) {
+    instance->set_on_ready([weak = weak_from_this()] {
+      if (const auto batcher = weak.lock()) batcher->RunOnInstances();
+    });
+  }
   for (const auto& claim : claims_) claim->set_on_reserved([this] { work_.NotifyOne(); });
   {
     const MutexLock lock(mutex_);
@@ -237,12 +245,12 @@ BatchSlot* DynamicBatcher::TryFormLocked(Dropped* dropped) {
     if (pending_requests() < hold_until_queued_) return nullptr;
     hold_until_queued_ = 0;
   }
-  const BatchChoice choice = ChooseLocked(now_ns);
+  BatchChoice choice = ChooseLocked(now_ns);
   if (choice.ready_at_ns != 0) {
     ArmTimerLocked(choice.ready_at_ns);
     return nullptr;
   }
-  BatchSlot* slot = TakeIdleSlotLocked();
+  BatchSlot* slot = TakeIdleSlotLocked(&choice.request_count);
   if (slot == nullptr) return nullptr;
   FillSlotLocked(choice.request_count, slot);
   if (tuning_) tuning_->OnFormed(now_ns);
@@ -254,11 +262,25 @@ BatchChoice DynamicBatcher::ChooseLocked(std::int64_t now_ns) {
   return policy_.Choose(queue_, now_ns);
 }
 
-BatchSlot* DynamicBatcher::TakeIdleSlotLocked() {
+BatchSlot* DynamicBatcher::TakeIdleSlotLocked(std::size_t* request_count) {
   if (BatchSlot* slot = TakeSlotLocked(/*of_idle_instance=*/true)) return slot;
-  // Behind another batch it might wait for its own caller.
-  if (IsNested(*queue_.front())) return nullptr;
-  return TakeSlotLocked(/*of_idle_instance=*/false);
+  // Behind another batch a nested request might wait for its own caller.
+  const std::size_t count = CountBeforeNestedLocked(*request_count);
+  BatchSlot* const slot = count == 0 ? nullptr : TakeSlotLocked(/*of_idle_instance=*/false);
+  if (slot != nullptr) *request_count = count;
+  return slot;
+}
+
+std::size_t DynamicBatcher::CountBeforeNestedLocked(std::size_t limit) const {
+  std::size_t count = 0;
+  const InferRequest* at = queue_.front();
+  for (; count < limit && at != nullptr && !IsNested(*at); at = queue_.Next(at)) ++count;
+  return count;
+}
+
+bool DynamicBatcher::IsPassedOver(const BatchSlot& slot) const {
+  if (!never_blocks_ || slot.ready()) return false;
+  return std::ranges::any_of(instances_, [](const auto& instance) { return instance->ready(); });
 }
 
 BatchSlot* DynamicBatcher::TakeSlotLocked(bool of_idle_instance) {
@@ -266,6 +288,7 @@ BatchSlot* DynamicBatcher::TakeSlotLocked(bool of_idle_instance) {
     for (auto slot = idle_slots_.rbegin(); slot != idle_slots_.rend(); ++slot) {
       if ((running_[(*slot)->instance_index()] == 0) != of_idle_instance) continue;
       if (HostPolicyScope::IsFollowed((*slot)->host_policy()) != at_home) continue;
+      if (IsPassedOver(**slot)) continue;
       if ((*slot)->claim() != nullptr && !(*slot)->claim()->TryTake()) continue;
       BatchSlot* const taken = *slot;
       idle_slots_.erase(std::next(slot).base());

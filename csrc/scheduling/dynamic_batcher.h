@@ -50,7 +50,7 @@ class DynamicBatcher final : public Scheduler,
     std::vector<std::unique_ptr<BackendInstance>> instances;
     // Null: no limits. The claims are of this one.
     std::shared_ptr<RateLimiter> rate_limiter;
-    // One for each execution that the instances can have at once, in their order; empty: no limits.
+    // One for each instance, which then executes one batch at a time; empty: no limits.
     std::vector<std::unique_ptr<ResourceClaim>> claims;
     // Of the instances, in their order; null: none. They outlive the batcher.
     std::vector<const HostPolicy*> host_policies;
@@ -114,9 +114,14 @@ class DynamicBatcher final : public Scheduler,
   BatchSlot* TryForm();
   BatchSlot* TryFormLocked(Dropped* dropped) REQUIRES(mutex_);
   // For the head of the queue: of an instance that runs nothing if there is one, and one whose host
-  // policy this thread follows already. Null when none is idle and may execute now.
-  BatchSlot* TakeIdleSlotLocked() REQUIRES(mutex_);
+  // policy this thread follows already. Null when none is idle and may execute now. May lower the
+  // number of requests: a busy instance is not given nested ones.
+  BatchSlot* TakeIdleSlotLocked(std::size_t* request_count) REQUIRES(mutex_);
+  // How many of the first `limit` requests stand before the first nested one.
+  std::size_t CountBeforeNestedLocked(std::size_t limit) const REQUIRES(mutex_);
   BatchSlot* TakeSlotLocked(bool of_idle_instance) REQUIRES(mutex_);
+  // Its instance cannot execute and another one can: a dead worker attracts no requests.
+  bool IsPassedOver(const BatchSlot& slot) const;
   // Forms and hands on what can run now, if the instances only take it (never_blocks).
   void RunOnInstances();
   void WithdrawClaimsLocked() REQUIRES(mutex_);

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
 #include <set>
+
+#include "inference/call_chain.h"
 
 namespace fastserve {
 
@@ -20,6 +23,40 @@ constexpr char kDevicePrefix[] = "0/";
 
 std::string KeyOf(const ResourceSpec& resource, bool global) {
   return (global ? kGlobalPrefix : kDevicePrefix) + LowerCase(resource.name);
+}
+
+using Counts = std::map<std::string, std::uint32_t>;
+
+Counts NeedsOf(const InstanceGroupSpec& group) {
+  Counts needs;
+  for (const ResourceSpec& resource : group.resources)
+    needs[KeyOf(resource, resource.global)] = resource.count;
+  return needs;
+}
+
+// What every execution of the model holds, whichever instance it is on.
+Counts LeastNeedsOf(const ModelSpec& spec) {
+  std::optional<Counts> least;
+  for (const InstanceGroupSpec& group : spec.instance_groups) {
+    if (group.passive) continue;
+    Counts needs = NeedsOf(group);
+    if (!least) {
+      least = std::move(needs);
+      continue;
+    }
+    for (auto& [key, count] : *least)
+      count = std::min(count, needs.contains(key) ? needs[key] : 0U);
+  }
+  return least.value_or(Counts());
+}
+
+Counts HeldByAncestors(const InferRequest& request) {
+  Counts held;
+  for (const InferRequest* cause = CauseOf(request); cause != nullptr; cause = CauseOf(*cause)) {
+    if (cause->spec == nullptr || !cause->holds_instance.load(std::memory_order_relaxed)) continue;
+    for (const auto& [key, count] : LeastNeedsOf(*cause->spec)) held[key] += count;
+  }
+  return held;
 }
 
 }  // namespace
@@ -92,6 +129,37 @@ Result<std::unique_ptr<ResourceClaim>> RateLimiter::Register(const InstanceGroup
   claims_.push_back(claim.get());
   ResizeLocked();
   return claim;
+}
+
+Status RateLimiter::CheckCallChain(const InferRequest& request, const ModelSpec& target) {
+  const Counts held = HeldByAncestors(request);
+  if (held.empty()) return Status::Ok();
+  std::string missing;
+  const MutexLock lock(mutex_);
+  for (const InstanceGroupSpec& group : target.instance_groups) {
+    if (group.passive) continue;
+    const std::string lacks = FirstLackedLocked(NeedsOf(group), held);
+    if (lacks.empty()) return Status::Ok();
+    missing = lacks;
+  }
+  if (missing.empty()) return Status::Ok();
+  return Status::Unavailable("model '" + target.name + "' needs the rate limiter's resource \"" +
+                             missing + "\", of which the models that call it (" +
+                             CallChainText(request, target) +
+                             ") hold too much: this request could only be served after itself; "
+                             "raise its count (--rate-limit-resource)");
+}
+
+std::string RateLimiter::FirstLackedLocked(const std::map<std::string, std::uint32_t>& needs,
+                                           const std::map<std::string, std::uint32_t>& held) const {
+  for (const auto& [key, count] : needs) {
+    const auto taken = held.find(key);
+    const auto resource = resources_.find(key);
+    if (taken == held.end() || resource == resources_.end()) continue;
+    if (std::uint64_t{taken->second} + count > resource->second.total)
+      return key.substr(key.find('/') + 1);
+  }
+  return {};
 }
 
 void RateLimiter::Unregister(ResourceClaim* claim) {

@@ -14,6 +14,7 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "inference/model_spec.h"
+#include "inference/request.h"
 
 namespace fastserve {
 
@@ -70,6 +71,10 @@ class RateLimiter {
   // Errors: InvalidArgument when an instance could never run, or uses a global resource as a
   // device's or the other way round.
   Result<std::unique_ptr<ResourceClaim>> Register(const InstanceGroupSpec& group) EXCLUDES(mutex_);
+  // The deadlock rule of docs/design/005 for resources. Errors: Unavailable, naming the chain, when
+  // no instance of `target` could execute `request` with what the instances of the request's own
+  // ancestors leave. Of a model whose groups differ, each ancestor counts with the least of them.
+  Status CheckCallChain(const InferRequest& request, const ModelSpec& target) EXCLUDES(mutex_);
 
  private:
   friend class ResourceClaim;
@@ -80,6 +85,10 @@ class RateLimiter {
 
   Status CheckLocked(const InstanceGroupSpec& group) REQUIRES(mutex_);
   void Unregister(ResourceClaim* claim) EXCLUDES(mutex_);
+  // The name of a resource that has less left than needed besides `held`; empty when there is none.
+  std::string FirstLackedLocked(const std::map<std::string, std::uint32_t>& needs,
+                                const std::map<std::string, std::uint32_t>& held) const
+      REQUIRES(mutex_);
   void ResizeLocked() REQUIRES(mutex_);
   bool FitsLocked(const ResourceClaim& claim) REQUIRES(mutex_);
   void ReturnLocked(const ResourceClaim& claim) REQUIRES(mutex_);

@@ -38,13 +38,11 @@ SequenceBatcher::SequenceBatcher(Options options, std::unique_ptr<SequenceStates
 SequenceBatcher::~SequenceBatcher() = default;
 
 Status SequenceBatcher::Start() {
-  std::size_t next_claim = 0;
   for (std::size_t i = 0; i < backend_instances_.size(); ++i) {
     instances_.push_back(std::make_unique<Instance>());
     if (!claims_.empty()) {
-      instances_[i]->claim = claims_[next_claim].get();
+      instances_[i]->claim = claims_[i].get();
       instances_[i]->claim->set_on_reserved([this] { OnReserved(); });
-      next_claim += static_cast<std::size_t>(backend_instances_[i]->depth());
     }
     instances_[i]->runner = std::make_unique<SequenceRunner>(this, i, backend_instances_[i].get());
   }

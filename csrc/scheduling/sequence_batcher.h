@@ -48,8 +48,7 @@ class SequenceBatcher final : public Scheduler,
     std::shared_ptr<ModelStatistics> statistics;
     // Null: no limits. The claims are of this one.
     std::shared_ptr<RateLimiter> rate_limiter;
-    // What each slot of the instances, as many as their depths, needs of the rate limiter; empty:
-    // it is off. An instance uses the claim of its first slot.
+    // What each instance needs of the rate limiter; empty: it is off.
     std::vector<std::unique_ptr<ResourceClaim>> claims;
     // Of the instances, in their order; empty: none. They outlive the batcher.
     std::vector<const HostPolicy*> host_policies;

@@ -1,11 +1,10 @@
 // BYTES tensors for Python workers: a list of bytes <-> `u32 length, bytes` repeated, at an
 // address. Plain C on the stable interface of CPython 3.8, so that one file serves every
 // interpreter a model may bring; it is no part of fastserve._core.
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x03080000
-#include <Python.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "dlpack.h"
 
 enum { kLengthBytes = 4 };
 
@@ -120,6 +119,8 @@ static PyMethodDef methods[] = {
     {"measure", Measure, METH_O, "measure(list) -> serialised size, or -1"},
     {"write", Write, METH_VARARGS, "write(list, address, size)"},
     {"fill", Fill, METH_VARARGS, "fill(objects, count, address, size)"},
+    {"export_dlpack", ExportDlpack, METH_VARARGS,
+     "export_dlpack(owner, address, code, bits, shape, strides) -> capsule"},
     {NULL, NULL, 0, NULL},
 };
 

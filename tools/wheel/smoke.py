@@ -1,5 +1,6 @@
 """Tries a wheel where nothing else is: installs it with its `onnx` extra into an empty virtual
-environment, starts the server on a small model and sends one request with the official client.
+environment, starts the server on a small ONNX model and a Python model that calls it, and sends
+requests with the official client.
 
 Usage: smoke.py WHEEL
 """
@@ -24,14 +25,44 @@ for module, url in ((http, sys.argv[1]), (grpc, sys.argv[2])):
     client = module.InferenceServerClient(url)
     x = module.InferInput("INPUT", [2, 16], "FP32")
     x.set_data_from_numpy(np.arange(32, dtype=np.float32).reshape(2, 16))
-    y = client.infer("twice", [x]).as_numpy("OUTPUT")
-    assert (y == 2 * np.arange(32).reshape(2, 16)).all(), y
+    for model, factor in (("twice", 2), ("four_times", 4)):
+        y = client.infer(model, [x]).as_numpy("OUTPUT")
+        assert (y == factor * np.arange(32).reshape(2, 16)).all(), (model, y)
     client.close()
 """
 """Run inside the new environment, where the checkout is not importable."""
 
 
-def write_model(repository: Path) -> None:
+PYTHON_CONFIG = """
+backend: "python"
+max_batch_size: 8
+input [ { name: "INPUT" data_type: TYPE_FP32 dims: [ 16 ] } ]
+output [ { name: "OUTPUT" data_type: TYPE_FP32 dims: [ 16 ] } ]
+"""
+PYTHON_MODEL = """
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        given = pb_utils.get_input_tensor_by_name(request, "INPUT")
+        call = pb_utils.InferenceRequest(
+            model_name="twice", inputs=[given], requested_output_names=["OUTPUT"])
+        twice = pb_utils.get_output_tensor_by_name(call.exec(), "OUTPUT").as_numpy()
+        return pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT", 2 * twice)])
+"""
+
+
+def write_python_model(repository: Path) -> None:
+    (repository / "four_times/1").mkdir(parents=True)
+    (repository / "four_times/config.pbtxt").write_text(PYTHON_CONFIG)
+    (repository / "four_times/1/model.py").write_text(PYTHON_MODEL)
+
+
+def write_onnx_model(repository: Path) -> None:
     from onnx import TensorProto, checker, helper, save
 
     graph = helper.make_graph(
@@ -78,7 +109,8 @@ def main() -> int:
     wheel = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_model(root / "models")
+        write_onnx_model(root / "models")
+        write_python_model(root / "models")
         venv.create(root / "venv", with_pip=True)
         python = root / "venv/bin/python"
         install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]

@@ -14,6 +14,9 @@ namespace fastserve {
 namespace {
 
 constexpr std::int64_t kForever = -1;
+// Deaths of starting workers in a row after which nobody waits for the next one: a single one may
+// have come from outside.
+constexpr int kDoubtfulStarts = 3;
 
 // Lives as long as a request that was held.
 class WakesOnCancel final : public CancelHook {
@@ -194,14 +197,22 @@ Result<std::string> SupervisedWorker::AutoComplete(const WorkerPlan& plan) {
 void SupervisedWorker::BecomeReady(const WorkerLife& life) {
   if (!counts_as_ready_) tally_->OnReady();
   counts_as_ready_ = true;
+  std::function<void()> on_ready;
   {
     const MutexLock lock(mutex_);
     phase_ = Phase::kReady;
     session_ = life.session();
     has_is_ready_ = life.session()->greeting()->has_is_ready;
     start_failure_ = Status::Ok();
+    on_ready = on_ready_;
   }
   DispatchHeld();
+  if (on_ready) on_ready();
+}
+
+void SupervisedWorker::set_on_ready(std::function<void()> on_ready) {
+  const MutexLock lock(mutex_);
+  on_ready_ = std::move(on_ready);
 }
 
 SupervisedWorker::Outcome SupervisedWorker::Serve(WorkerLife* life) {
@@ -254,7 +265,7 @@ void SupervisedWorker::OnDeath(const WorkerLife& life, const Status& reason) {
 }
 
 std::unique_ptr<WorkerLife> SupervisedWorker::Restart(bool at_once) {
-  for (;;) {
+  for (int deaths = 0;;) {
     if (!std::exchange(at_once, false)) BackOff();
     if (stopping()) return nullptr;
     tally_->OnRestart();
@@ -266,10 +277,10 @@ std::unique_ptr<WorkerLife> SupervisedWorker::Restart(bool at_once) {
     if (stopping()) return nullptr;
     tally_->OnDeath(life.status(), std::exchange(counts_as_ready_, false));
     LOG_ERROR(life.status().message());
-    {
-      const MutexLock lock(mutex_);
-      start_failure_ = life.status();
-    }
+    const bool died = life.status().code() == StatusCode::kUnavailable;
+    if (died && ++deaths < kDoubtfulStarts) continue;
+    const MutexLock lock(mutex_);
+    start_failure_ = life.status();
   }
 }
 

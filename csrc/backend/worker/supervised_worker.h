@@ -45,8 +45,8 @@ class WorkerTally {
 //   starting -> ready -> (recycled | dead -> backing off) -> starting -> ... -> stopped
 //
 // Invariants: 1. every execution given to Execute is reported once, on the worker's thread; after
-// Stop inside Execute. 2. An execution waits while no worker is ready, unless the last start
-// failed: then it fails with the reason. It fails when all of its requests have been cancelled
+// Stop inside Execute. 2. An execution waits while no worker is ready, unless the model could not
+// be initialized, or three starting workers in a row died: then it fails with the reason. It fails when all of its requests have been cancelled
 // meanwhile. 3. After Stop no process of it lives.
 class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWorker> {
  public:
@@ -59,6 +59,8 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   // `done` once, on any thread, maybe inside the call. Unavailable when no worker is ready.
   void CheckReady(std::function<void(Status)> done) EXCLUDES(mutex_);
   bool ready() const EXCLUDES(mutex_);
+  // As BackendInstance::set_on_ready.
+  void set_on_ready(std::function<void()> on_ready) EXCLUDES(mutex_);
   // Blocks until what runs has ended and the process is gone, except on the worker's own thread.
   void Stop() EXCLUDES(mutex_);
 
@@ -118,6 +120,7 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   std::shared_ptr<WorkerSession> session_ GUARDED_BY(mutex_);
   bool has_is_ready_ GUARDED_BY(mutex_) = false;
   std::vector<Held> held_ GUARDED_BY(mutex_);
+  std::function<void()> on_ready_ GUARDED_BY(mutex_);
   WorkerThread thread_;
 };
 

@@ -20,6 +20,10 @@ class WorkerInstance final : public BackendInstance {
   int depth() const override { return kDepth; }
   bool never_blocks() const override { return true; }
   bool takes_requests() const override { return true; }
+  bool ready() const override { return worker_->ready(); }
+  void set_on_ready(std::function<void()> on_ready) override {
+    worker_->set_on_ready(std::move(on_ready));
+  }
   void Execute(Execution* execution, ExecutionObserver* observer) override {
     worker_->Execute(execution, observer);
   }

@@ -20,7 +20,7 @@ struct WorkerTimes {
   std::int64_t initialize_limit_ns = 1'800'000'000'000;
   std::int64_t first_backoff_ns = 100'000'000;
   std::int64_t longest_backoff_ns = 30'000'000'000;
-  std::int64_t long_life_ns = 60'000'000'000;  // after it the back-off begins anew
+  std::int64_t long_life_ns = 10'000'000'000;  // after it the back-off begins anew
   std::int64_t stop_grace_ns = 5'000'000'000;  // for what runs when the model is stopped
   std::int64_t finalize_limit_ns = 30'000'000'000;
 };

@@ -5,19 +5,34 @@ identity, so that all models and all later starts share it. Nothing that an arch
 outside of that folder.
 """
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import os
 import posixpath
+import re
 import shutil
 import tarfile
 import tempfile
 import threading
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from fastserve.errors import InvalidArgumentError
 
 # Names that a virtual environment links to the interpreter it was made with, outside of it.
-_INTERPRETERS = ("bin/python", "bin/python3")
+_INTERPRETER = re.compile(r"bin/python[0-9.]*")
+_MOST_LINKS = 40  # followed on one way, as by Linux
+_READ_BYTES = 1 << 20
+_COMPRESSIONS: dict[bytes, Callable[[Path], IO[bytes]]] = {
+    b"\x1f\x8b": lambda path: gzip.open(path, "rb"),
+    b"BZh": lambda path: bz2.open(path, "rb"),
+    b"\xfd7zXZ\0": lambda path: lzma.open(path, "rb"),
+}
+_BROKEN = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 _LOCK = threading.Lock()
 
 
@@ -69,13 +84,27 @@ def _move(partial: Path, folder: Path) -> None:
 
 def _unpack(archive: Path, folder: Path) -> None:
     try:
-        with tarfile.open(archive) as members:
-            links: set[str] = set()
+        with _opened(archive) as content, tarfile.open(fileobj=content, mode="r:") as members:
+            links: dict[str, str] = {}
             for member in members:
                 _check_member(archive, member, links)
                 _extract(members, member, folder)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            _check_links(archive, links)
+            # Beyond the end that tar sees: a checksum may stand there.
+            while content.read(_READ_BYTES):
+                pass
+    except _BROKEN as error:
         raise InvalidArgumentError(f"cannot unpack the environment {archive}: {error}") from None
+
+
+def _opened(archive: Path) -> IO[bytes]:
+    """What the archive's compression contains."""
+    with archive.open("rb") as file:
+        magic = file.read(6)
+    for start, opener in _COMPRESSIONS.items():
+        if magic.startswith(start):
+            return opener(archive)
+    return archive.open("rb")
 
 
 def _extract(members: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
@@ -88,48 +117,72 @@ def _extract(members: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) ->
         members.extract(member, folder)
 
 
-def _check_member(archive: Path, member: tarfile.TarInfo, links: set[str]) -> None:
-    """`links`: the symbolic links so far; nothing may be written through one."""
+def _check_member(archive: Path, member: tarfile.TarInfo, links: dict[str, str]) -> None:
+    """`links`: the symbolic links so far and their targets; nothing is written through one."""
     name = posixpath.normpath(member.name)
     reason = _refusal(member, name, links)
     if reason:
-        raise InvalidArgumentError(
-            f"the environment {archive}: its member '{member.name}' {reason}"
-        )
+        raise _refused(archive, member.name, reason)
     if member.issym():
-        links.add(name)
+        links[name] = member.linkname
 
 
-def _refusal(member: tarfile.TarInfo, name: str, links: set[str]) -> str:
+def _refused(archive: Path, name: str, reason: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"the environment {archive}: its member '{name}' {reason}")
+
+
+def _refusal(member: tarfile.TarInfo, name: str, links: dict[str, str]) -> str:
     if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
         return "is neither a file, a folder nor a link"
-    if _leaves(name):
-        return "lies outside of the archive's folder"
+    if _leaves(member.name):
+        return "lies outside of the archive's folder, or might"
     if _passes(name, links):
         return "would be written through a link"
-    if _links_outside(member, name, links):
-        return f"links to {member.linkname}, outside of the folder"
+    if member.islnk():
+        if _leaves(member.linkname) or _passes(posixpath.normpath(member.linkname), links):
+            return f"links to {member.linkname}, outside of the folder"
     return ""
 
 
-def _links_outside(member: tarfile.TarInfo, name: str, links: set[str]) -> bool:
-    if member.issym():
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
-        return _leaves(target) and not _is_interpreter(name, member.linkname)
-    if member.islnk():
-        target = posixpath.normpath(member.linkname)
-        return _leaves(target) or _passes(target, links)
-    return False
+def _leaves(path: str) -> bool:
+    """By its text, which the system does not follow: `a/b/..` is not `a` if `a/b` is a link."""
+    return path.startswith("/") or ".." in path.split("/")
 
 
-def _passes(path: str, links: set[str]) -> bool:
+def _passes(path: str, links: dict[str, str]) -> bool:
     parts = path.split("/")
     return any("/".join(parts[: count + 1]) in links for count in range(len(parts)))
 
 
-def _leaves(path: str) -> bool:
-    return path == ".." or path.startswith(("/", "../"))
+def _check_links(archive: Path, links: dict[str, str]) -> None:
+    """When all links are known: a target may lead through ones that come later."""
+    for name, target in links.items():
+        if not _stays_inside(name, links):
+            raise _refused(archive, name, f"links to {target}, outside of the folder")
 
 
-def _is_interpreter(name: str, target: str) -> bool:
-    return name.startswith(_INTERPRETERS) and posixpath.isabs(target)
+def _stays_inside(name: str, links: dict[str, str]) -> bool:
+    """Follows `name` from link to link, as the system would."""
+    done: list[str] = []
+    ahead = name.split("/")[::-1]
+    left = _MOST_LINKS
+    while ahead:
+        part = ahead.pop()
+        if part == "..":
+            if not done:
+                return False
+            done.pop()
+        elif part not in ("", "."):
+            done.append(part)
+            target = links.get("/".join(done))
+            if target is None:
+                continue
+            if posixpath.isabs(target):
+                # An interpreter may be where the way ends, but nothing lies behind it.
+                return not ahead and _INTERPRETER.fullmatch("/".join(done)) is not None
+            if left == 0:
+                return False
+            left -= 1
+            done.pop()
+            ahead.extend(target.split("/")[::-1])
+    return True

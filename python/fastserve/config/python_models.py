@@ -4,6 +4,7 @@ Source: Triton Python backend README, "Python-based backends" and "Using Custom 
 Environments"; limits and paths in docs/python_backend.md.
 """
 
+import ast
 import json
 import os
 import sys
@@ -153,9 +154,31 @@ def wants_completion(config: ModelConfig, path: Path) -> bool:
     if not (config.input and config.output):
         return True
     try:
-        return "auto_complete_config" in path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return not _lacks_completion(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, SyntaxError, ValueError, RecursionError):
         return True  # loading it tells what is wrong
+
+
+def _lacks_completion(source: str) -> bool:
+    """Whether it is plain that TritonPythonModel has no auto_complete_config: the source does not
+    name it, and the class is made there, with nothing from elsewhere.
+    """
+    if "auto_complete_config" in source or "import *" in source:
+        return False
+    body = ast.parse(source).body
+    classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+    return _is_plain(classes, "TritonPythonModel") and source.count("TritonPythonModel") == 1
+
+
+def _is_plain(classes: dict[str, ast.ClassDef], name: str) -> bool:
+    """Whether a class and its bases are made here, by nothing but their bodies."""
+    found = classes.pop(name, None)
+    if found is None or found.keywords or found.decorator_list:
+        return False
+    return all(
+        isinstance(base, ast.Name) and (base.id == "object" or _is_plain(classes, base.id))
+        for base in found.bases
+    )
 
 
 def complete_python_config(config: ModelConfig, completed: str) -> None:

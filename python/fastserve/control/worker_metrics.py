@@ -109,7 +109,7 @@ class WorkerMetrics:
         family = self._families.get(name)
         if family is None:
             self._check_room()
-            family = self._families[name] = _Family(name, str(args["description"]), kind)
+            family = self._families[name] = _Family(name, _text(args["description"]), kind)
             self._count += 1
         elif family.kind != kind:
             raise AlreadyExistsError(f"the metric '{name}' exists already, as a {family.kind}")
@@ -192,7 +192,12 @@ def _checked_labels(family: _Family, labels: dict[str, Any]) -> dict[str, str]:
     for label in labels:
         if not _LABEL.fullmatch(label) or (family.kind == "histogram" and label == "le"):
             raise InvalidArgumentError(f"'{label}' cannot be a label of metric '{family.name}'")
-    return {label: str(value) for label, value in labels.items()}
+    return {label: _text(value) for label, value in labels.items()}
+
+
+def _text(value: Any) -> str:
+    """Text that the metrics page can be encoded with: half a surrogate pair becomes its escape."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _checked_buckets(family: _Family, bounds: list[Any]) -> list[float]:

@@ -125,6 +125,23 @@ class SingleFlightTest : public ::testing::Test {
   std::shared_ptr<SingleFlight> flight_;
 };
 
+// What it would wait for may stand behind its own caller.
+TEST_F(SingleFlightTest, ANestedRequestIsAnsweredFromTheCacheButWaitsForNobody) {
+  const auto nested = [&](const std::string& id) {
+    const RequestPtr request = MakeRequest(id, sink_, 3);
+    request->caller = MakeRequest("caller", sink_);
+    flight_->Submit(request, /*may_lend=*/false);
+  };
+  Submit("first", 3);
+  nested("beside it");
+  EXPECT_EQ(model_.computing(), 2U);
+  model_.Answer();
+  model_.Answer();
+  nested("later");
+  EXPECT_EQ(model_.computing(), 0U);
+  EXPECT_EQ(Answers(3).back().id, "later");
+}
+
 TEST_F(SingleFlightTest, SecondRequestIsAnsweredWithoutTheModel) {
   Submit("a", 3);
   model_.Answer();

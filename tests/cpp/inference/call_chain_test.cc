@@ -83,6 +83,18 @@ TEST_F(CallChain, AnEnsembleWithoutALimitNeverHoldsItself) {
   EXPECT_TRUE(CheckCallChain(*To("a", Running(a_, nullptr)), *a_, 0).ok());
 }
 
+TEST_F(CallChain, ASecondInstanceDoesNotHelpWhereRequestsWaitForTheirPredecessors) {
+  const auto sequences = std::make_shared<ModelSpec>(*Named("s"));
+  sequences->sequence_batching.enabled = true;
+  EXPECT_THAT(CheckCallChain(*To("s", Running(sequences, nullptr)), *sequences, 2).message(),
+              HasSubstr("(s -> s) and serves its sequences in order"));
+  const auto ordered = std::make_shared<ModelSpec>(*Named("o"));
+  ordered->dynamic_batching.preserve_ordering = true;
+  EXPECT_THAT(CheckCallChain(*To("o", Running(ordered, nullptr)), *ordered, 2).message(),
+              HasSubstr("(o -> o) and answers in order (preserve_ordering)"));
+  EXPECT_TRUE(CheckCallChain(*To("o", Running(a_, nullptr)), *ordered, 2).ok());
+}
+
 TEST_F(CallChain, AStepOfAClientsEnsembleIsNotNested) {
   const RequestPtr step = To("a", nullptr);
   step->parent = Running(Named("e"), nullptr);

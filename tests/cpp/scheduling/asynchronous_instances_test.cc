@@ -14,26 +14,39 @@ using ::testing::ElementsAre;
 
 class AsynchronousInstance final : public BackendInstance {
  public:
-  explicit AsynchronousInstance(std::shared_ptr<ManualStrings> strings)
-      : strings_(std::move(strings)) {}
+  // What the test changes while the batcher owns the instance.
+  struct Readiness {
+    bool ready = true;
+    std::function<void()> on_ready;
+  };
+
+  AsynchronousInstance(std::shared_ptr<ManualStrings> strings, std::shared_ptr<Readiness> readiness)
+      : strings_(std::move(strings)), readiness_(std::move(readiness)) {}
   int depth() const override { return 2; }
   bool never_blocks() const override { return true; }
+  bool ready() const override { return readiness_->ready; }
+  void set_on_ready(std::function<void()> on_ready) override {
+    readiness_->on_ready = std::move(on_ready);
+  }
   void Execute(Execution* execution, ExecutionObserver* observer) override {
     strings_->Begin(execution, observer);
   }
 
  private:
   const std::shared_ptr<ManualStrings> strings_;
+  const std::shared_ptr<Readiness> readiness_;
 };
 
 class AsynchronousInstances : public ::testing::Test {
  protected:
-  void Start(std::size_t instances) {
+  void Start(std::size_t instances, std::shared_ptr<const ModelSpec> spec = MakeSpec("manual", 0)) {
     DynamicBatcher::Options options;
-    options.spec = MakeSpec("manual", 0);
+    options.spec = std::move(spec);
     for (std::size_t i = 0; i < instances; ++i) {
       strings_.push_back(std::make_shared<ManualStrings>());
-      options.instances.push_back(std::make_unique<AsynchronousInstance>(strings_[i]));
+      readiness_.push_back(std::make_shared<AsynchronousInstance::Readiness>());
+      options.instances.push_back(
+          std::make_unique<AsynchronousInstance>(strings_[i], readiness_[i]));
     }
     options.clock = &clock_;
     options.timer = &timer_;
@@ -55,6 +68,7 @@ class AsynchronousInstances : public ::testing::Test {
   FakeClock clock_;
   DeadlineTimer timer_{clock_};
   std::vector<std::shared_ptr<ManualStrings>> strings_;
+  std::vector<std::shared_ptr<AsynchronousInstance::Readiness>> readiness_;
   std::shared_ptr<RecordingSink> sink_ = std::make_shared<RecordingSink>();
   std::shared_ptr<DynamicBatcher> batcher_;
 };
@@ -101,6 +115,39 @@ TEST_F(AsynchronousInstances, WhatARunningRequestWaitsForIsNotPutBehindIt) {
   EXPECT_EQ(Started(0), 2U);
   EXPECT_THAT(strings_[0]->last_started(), ElementsAre("nested"));
   strings_[0]->End();
+}
+
+TEST_F(AsynchronousInstances, NorIsItPutThereInABatchThatBeginsWithAClientsRequest) {
+  const auto spec = std::make_shared<ModelSpec>(*MakeSpec("manual", 8));
+  spec->dynamic_batching.preferred_batch_sizes = {2};
+  spec->dynamic_batching.max_queue_delay_us = 1'000'000;
+  Start(1, spec);
+  const RequestPtr caller = MakeRequest("caller", sink_);
+  batcher_->Enqueue(caller, /*lend=*/true);
+  Submit("with it");
+  ASSERT_EQ(Started(0), 1U);
+  Submit("client's");
+  Submit("nested", caller);
+  ASSERT_EQ(Started(0), 2U);
+  EXPECT_THAT(strings_[0]->last_started(), ElementsAre("client's"));
+  strings_[0]->End();
+  strings_[0]->End();
+}
+
+TEST_F(AsynchronousInstances, OneThatIsNotReadyIsGivenNothingWhileAnotherOneIs) {
+  Start(2);
+  readiness_[0]->ready = readiness_[1]->ready = false;
+  Submit("nobody is");
+  const std::size_t dead = Started(0) == 1 ? 0 : 1;
+  const std::size_t alive = 1 - dead;
+  readiness_[alive]->ready = true;
+  for (const char* id : {"a", "b", "waits"}) Submit(id);
+  EXPECT_EQ(Started(dead), 1U);
+  EXPECT_EQ(Started(alive), 2U);
+  readiness_[dead]->ready = true;
+  readiness_[dead]->on_ready();
+  EXPECT_EQ(Started(dead), 2U) << "what waited goes to it at once";
+  for (const std::size_t instance : {dead, dead, alive, alive}) strings_[instance]->End();
 }
 
 TEST_F(AsynchronousInstances, WhatWaitsWhenItStopsFails) {

@@ -173,7 +173,9 @@ TEST_F(DynamicBatcherTest, CancellingWhatStoodBetweenTwoEndsTheDelay) {
   const RequestPtr wide = Enqueue("wide", 0, 3);
   Enqueue("b");
   wide->Cancel();
-  EXPECT_EQ(sink_->Await(3)[1].response.status.code(), StatusCode::kOk) << "no time has passed";
+  const auto answers = sink_->Await(3);  // the cancelled one first, second or last
+  EXPECT_EQ(std::ranges::count_if(answers, [](const auto& a) { return a.response.status.ok(); }), 2)
+      << "no time has passed";
 }
 
 TEST_F(DynamicBatcherTest, FullBatchEndsTheDelay) {

@@ -51,6 +51,47 @@ TEST(RateLimiter, WithoutACountThereIsWhatTheMostDemandingInstanceNeeds) {
   EXPECT_FALSE(small_too->TryTake()) << "2 in all once the demanding one is unloaded";
 }
 
+// Its groups need so many of "R".
+std::shared_ptr<ModelSpec> Spec(const std::string& name, std::vector<std::uint32_t> counts) {
+  auto spec = std::make_shared<ModelSpec>();
+  spec->name = name;
+  for (const std::uint32_t count : counts)
+    spec->instance_groups.push_back(Needs({{"R", false, count}}));
+  return spec;
+}
+
+RequestPtr CallOf(const std::shared_ptr<ModelSpec>& running) {
+  const auto caller = std::make_shared<InferRequest>();
+  caller->model_name = running->name;
+  caller->spec = running;
+  caller->holds_instance = true;
+  auto request = std::make_shared<InferRequest>();
+  request->caller = caller;
+  return request;
+}
+
+TEST(RateLimiter, ACallThatNeedsWhatItsCallersHoldIsRefused) {
+  RateLimiter limiter({{"r", 3}});
+  const auto claim = Register(&limiter, Needs({{"r", false, 2}}));
+  const RequestPtr call = CallOf(Spec("a", {2}));
+  const Status refused = limiter.CheckCallChain(*call, *Spec("b", {2}));
+  EXPECT_EQ(refused.code(), StatusCode::kUnavailable);
+  EXPECT_THAT(refused.message(), HasSubstr("\"r\", of which the models that call it (a -> b)"));
+  EXPECT_TRUE(limiter.CheckCallChain(*call, *Spec("b", {1})).ok());
+  EXPECT_TRUE(limiter.CheckCallChain(*call, *Spec("b", {2, 1})).ok()) << "its second group fits";
+  EXPECT_TRUE(limiter.CheckCallChain(*CallOf(Spec("a", {2, 1})), *Spec("b", {2})).ok())
+      << "the caller may be on its second group";
+  EXPECT_TRUE(limiter.CheckCallChain(*call, *Spec("b", {})).ok());
+}
+
+TEST(RateLimiter, ACallerWhoseExecutionEndedHoldsNothing) {
+  RateLimiter limiter({{"r", 2}});
+  const auto claim = Register(&limiter, Needs({{"r", false, 2}}));
+  const RequestPtr call = CallOf(Spec("a", {2}));
+  call->caller->holds_instance = false;
+  EXPECT_TRUE(limiter.CheckCallChain(*call, *Spec("b", {2})).ok());
+}
+
 TEST(RateLimiter, NobodyOvertakesTheFirstInLine) {
   RateLimiter limiter({{"r", 4}});
   const auto running = Register(&limiter, Needs({{"r", false, 2}}));

@@ -40,18 +40,25 @@ def test_files_folders_and_inner_links_are_unpacked(pack, tmp_path):
         ("./bin/python3.11", tarfile.REGTYPE, {}),
         ("./bin/python3", tarfile.SYMTYPE, {"linkname": "python3.11"}),
         ("lib/a", tarfile.REGTYPE, {}),
+        ("./bin/python", tarfile.SYMTYPE, {"linkname": "./python3"}),
         ("lib64", tarfile.SYMTYPE, {"linkname": "lib"}),
+        ("share/a", tarfile.SYMTYPE, {"linkname": "../lib64/../bin/python"}),
         ("lib/b", tarfile.LNKTYPE, {"linkname": "lib/a"}),
     )
     folder = unpack_environment(archive, tmp_path / "cache")
     assert (folder / "bin" / "python3").read_bytes() == b"content"
+    assert (folder / "share" / "a").read_bytes() == b"content"
     assert os.access(folder / "bin" / "python3.11", os.X_OK)
     assert (folder / "lib64" / "b").read_bytes() == b"content"
 
 
 def test_the_interpreter_of_a_virtual_environment_may_be_linked_to(pack, tmp_path):
-    archive = pack(("bin/python3", tarfile.SYMTYPE, {"linkname": "/usr/bin/python3"}))
+    archive = pack(
+        ("bin/python", tarfile.SYMTYPE, {"linkname": "python3"}),
+        ("bin/python3", tarfile.SYMTYPE, {"linkname": "/usr/bin/python3"}),
+    )
     folder = unpack_environment(archive, tmp_path / "cache")
+    assert os.readlink(folder / "bin" / "python") == "python3"
     assert os.readlink(folder / "bin" / "python3") == "/usr/bin/python3"
 
 
@@ -88,6 +95,45 @@ def test_the_interpreter_of_a_virtual_environment_may_be_linked_to(pack, tmp_pat
             ],
             "outside",
         ),
+        (
+            [
+                ("a/b/", tarfile.DIRTYPE, {}),
+                ("a/b/up", tarfile.SYMTYPE, {"linkname": "../.."}),
+                ("a/b/up/../escape", tarfile.REGTYPE, {}),
+            ],
+            "outside",
+        ),
+        (
+            [
+                ("a/b/up", tarfile.SYMTYPE, {"linkname": "../.."}),
+                ("s", tarfile.SYMTYPE, {"linkname": "a/b/up/.."}),
+            ],
+            "links to a/b/up/.., outside",
+        ),
+        (
+            [
+                ("s", tarfile.SYMTYPE, {"linkname": "a/b/up/.."}),
+                ("a/b/up", tarfile.SYMTYPE, {"linkname": "../.."}),
+            ],
+            "links to a/b/up/.., outside",
+        ),
+        (
+            [
+                ("file", tarfile.REGTYPE, {}),
+                ("a/up", tarfile.SYMTYPE, {"linkname": ".."}),
+                ("hard", tarfile.LNKTYPE, {"linkname": "a/up/../../file"}),
+            ],
+            "outside",
+        ),
+        (
+            [
+                ("bin/python3", tarfile.SYMTYPE, {"linkname": "/etc"}),
+                ("s", tarfile.SYMTYPE, {"linkname": "bin/python3/passwd"}),
+            ],
+            "outside",
+        ),
+        ([("bin/pythonic", tarfile.SYMTYPE, {"linkname": "/etc"})], "outside"),
+        ([("loop", tarfile.SYMTYPE, {"linkname": "loop"})], "outside"),
     ],
 )
 def test_nothing_leaves_the_folder(pack, tmp_path, members, reason):
@@ -108,6 +154,34 @@ def test_a_broken_archive_leaves_nothing(tmp_path, pack):
     archive = pack(("lib/a", tarfile.REGTYPE, {}))
     archive.write_bytes(archive.read_bytes()[:40])
     with pytest.raises(InvalidArgumentError, match=r"cannot unpack the environment .*env\.tar\.gz"):
+        unpack_environment(archive, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def pack_noise(path: Path, compression: str) -> Path:
+    """An archive of a file that does not compress."""
+    with tarfile.open(path, f"w:{compression}") as members:
+        member = tarfile.TarInfo("lib/a")
+        member.size = 100_000
+        members.addfile(member, io.BytesIO(os.urandom(member.size)))
+    return path
+
+
+@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
+def test_an_archive_of_each_compression_is_unpacked(tmp_path, compression):
+    archive = pack_noise(tmp_path / "env.tar", compression)
+    assert (unpack_environment(archive, tmp_path / "cache") / "lib" / "a").exists()
+
+
+@pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("place", ["middle", "checksum"])
+def test_a_damaged_archive_is_refused(tmp_path, compression, place):
+    archive = pack_noise(tmp_path / "env.tar", compression)
+    data = bytearray(archive.read_bytes())
+    checksum = -8 if compression == "gz" else -5
+    data[checksum if place == "checksum" else len(data) // 2] ^= 0x10
+    archive.write_bytes(data)
+    with pytest.raises(InvalidArgumentError, match="cannot unpack the environment"):
         unpack_environment(archive, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 

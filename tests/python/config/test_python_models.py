@@ -201,6 +201,37 @@ class TestCompletion:
         (folder / "1" / "model.py").write_text("def auto_complete_config(config): ...")
         assert resolve(folder, lambda _: self.ANSWER).specs[0]["max_batch_size"] == 4
 
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "from base import TritonPythonModel",
+            "from base import Base as TritonPythonModel",
+            "from base import *",
+            "class TritonPythonModel: pass\nfrom base import *",
+            "from base import Base\nclass TritonPythonModel(Base): pass",
+            "import base\nclass TritonPythonModel(base.Base): pass",
+            "import base\nclass Own(base.Base): pass\nclass TritonPythonModel(Own): pass",
+            "from base import mend\n@mend\nclass TritonPythonModel: pass",
+            "from base import Meta\nclass TritonPythonModel(metaclass=Meta): pass",
+            "from base import mend\nclass TritonPythonModel: pass\nmend(TritonPythonModel)",
+            "class TritonPythonModel(",
+        ],
+    )
+    def test_a_model_that_may_inherit_the_method_is_asked(self, tmp_path, source):
+        folder = write(tmp_path / "m", TENSORS)
+        (folder / "1" / "model.py").write_text(source)
+        assert resolve(folder, lambda _: self.ANSWER).specs[0]["max_batch_size"] == 4
+
+    @pytest.mark.parametrize("bases", ["", "()", "(object)", "(Own)"])
+    def test_a_model_that_cannot_have_the_method_is_not_asked(self, tmp_path, bases):
+        def never(spec):
+            raise AssertionError("not needed")
+
+        folder = write(tmp_path / "m", TENSORS)
+        source = f"import base\nclass Own: pass\nclass TritonPythonModel{bases}: pass\n"
+        (folder / "1" / "model.py").write_text(source)
+        assert resolve(folder, never).specs
+
     def test_nobody_is_asked_when_completion_is_off(self, tmp_path):
         folder = write(tmp_path / "m", 'name: "m"')
         with pytest.raises(InvalidArgumentError, match=r"at least one input"):

@@ -49,6 +49,16 @@ def metrics():
     return WorkerMetrics()
 
 
+def test_half_a_surrogate_pair_does_not_break_the_page(metrics):
+    worker = Worker(metrics)
+    family = worker.family("requests", description="half \ud800")
+    worker.metric(family, user="\udcff a")
+    worker.metric(family, user="\udcff a")
+    page = metrics.text().encode()
+    assert b"# HELP requests half \\\\ud800\n" in page
+    assert page.count(b'requests{user="\\\\udcff a"} 0\n') == 1
+
+
 def test_counters_and_gauges_are_on_the_page_under_their_names(metrics):
     worker = Worker(metrics)
     requests = worker.metric(worker.family("requests"), kind="a")

@@ -296,3 +296,31 @@ def test_what_a_metric_cannot_do_raises(run_execute, kind, code, text):
     peer.answer_call(peer.call()[0])
     peer.answer_call(peer.call()[0])
     assert text in peer.responses(execution)[0].message
+
+
+def test_changes_of_metrics_do_not_run_far_ahead_of_the_server(run_execute):
+    peer = run_execute("""
+        family = pb_utils.MetricFamily("m", "text", pb_utils.MetricFamily.COUNTER)
+        metric = family.Metric()
+        for _ in range(1000):
+            metric.increment(1)
+        return [pb_utils.InferenceResponse()]
+    """)
+    execution = peer.start([Request()])
+    for _ in range(2):
+        peer.answer_call(peer.call()[0])
+    increments = 0
+    for _ in range(3):
+        number, call = peer.call()
+        while not number:
+            increments += 1
+            number, call = peer.call()
+        assert call["method"] == "metric_increment"
+        increments += 1
+        assert increments % 256 == 0
+        assert not [kind for kind, _ in peer.packets if kind == "RESPONSES"]
+        # An error of a change is nobody's.
+        peer.answer_call(number, error=[2, "the metric does not exist"])
+    assert peer.responses(execution)[0].kind == 1
+    kinds = [kind for kind, _ in peer.packets]
+    assert increments + kinds.count("CALL") == 1000 + ("metric_delete" in str(peer.packets))

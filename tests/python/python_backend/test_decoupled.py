@@ -1,5 +1,6 @@
 """Decoupled models: response senders, cancellation, failures."""
 
+import numpy as np
 import pytest
 
 from tests.python.python_backend.worker_peer import Request
@@ -27,6 +28,50 @@ def test_responses_come_in_order_and_end_with_the_final_flag(run_execute, head):
     ]
     assert answers[3].kind == 0
     assert peer.executed() == (-1, "")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "x = requests[0].inputs()[0].as_numpy()",
+        "x = pb_utils.Tensor.from_dlpack('X', requests[0].inputs()[0]).as_numpy()",
+        "x = np.zeros(2, np.float32)",
+    ],
+)
+def test_a_response_is_what_was_sent(run_execute, change):
+    peer = run_execute(
+        f"""
+        sender = requests[0].get_response_sender()
+        {change}
+        for _ in range(4):
+            x += 1
+            sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("OUT", x)]))
+        sender.send(flags={FINAL})
+        """,
+        True,
+    )
+    peer.start([Request({"IN": np.zeros(2, np.float32)})])
+    peer.executed()
+    assert [peer.response()["OUT"].tolist() for _ in range(4)] == [[n, n] for n in (1, 2, 3, 4)]
+
+
+def test_an_input_that_is_sent_is_not_copied_and_stays_as_it_is(run_execute):
+    peer = run_execute(
+        f"""
+        sender = requests[0].get_response_sender()
+        tensor = requests[0].inputs()[0]
+        sender.send(pb_utils.InferenceResponse([tensor]))
+        array = tensor.as_numpy()
+        array += 1
+        sender.send(pb_utils.InferenceResponse([tensor]), {FINAL})
+        """,
+        True,
+    )
+    peer.start([Request({"IN": np.zeros(2, np.float32)})])
+    peer.executed()
+    first, second = peer.response(), peer.response()
+    assert first.outputs["IN"].segment == peer.input_segment
+    assert [answer["IN"].tolist() for answer in (first, second)] == [[0, 0], [1, 1]]
 
 
 def test_the_last_response_may_carry_the_final_flag(run_execute):

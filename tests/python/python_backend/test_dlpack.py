@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
+from tests.python.python_backend.conftest import write_python_model
 from tests.python.python_backend.worker_peer import Request
 
 NUMERIC = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
+
+
+@pytest.fixture(params=["", "1"], ids=["native", "pure"], autouse=True)
+def _both_implementations(request, monkeypatch):
+    monkeypatch.setenv("FASTSERVE_WORKER_PURE_PYTHON", request.param)
 
 
 @pytest.mark.parametrize("kind", NUMERIC)
@@ -94,6 +100,36 @@ def test_memory_lives_as_long_as_what_was_made_of_it(run_model):
     assert set(answer["OWN"].tolist()) == {3.0}
     peer.execute(Request({"IN": big}))
     assert first in peer.released
+
+
+def test_a_capsule_that_goes_with_an_exception_lets_it_pass(tmp_path, new_peer):
+    model = write_python_model(
+        tmp_path,
+        """
+        class TritonPythonModel:
+            def execute(self, requests):
+                tensor = requests[0].inputs()[0]
+                # The argument's last reference goes while the exception is on its way.
+                steps = [lambda: int(tensor.to_dlpack()), lambda: len(tensor.__dlpack__(None))]
+                texts = []
+                for step in steps:
+                    try:
+                        step()
+                    except TypeError as error:
+                        texts.append(str(error))
+                output = pb_utils.Tensor("OUT", np.array(texts, object))
+                return [pb_utils.InferenceResponse([output])]
+        """,
+    )
+    peer = new_peer()
+    assert peer.initialize(model)["error"] is None
+    big = np.zeros(2 << 20, np.uint8)
+    for _ in range(3):
+        (answer,) = peer.execute(Request({"IN": big}))
+        assert [b"PyCapsule" in text for text in answer["OUT"]] == [True, True]
+    assert len(peer.released) == 2
+    assert peer.finalize() == 0
+    assert peer.stderr() == ""
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,64 @@ def test_a_part_of_an_input_is_not_copied(run_execute):
     assert answer["COLUMN"].tolist() == [1, 17, 33]
 
 
+@pytest.mark.parametrize("head", ["def execute", "async def execute"])
+@pytest.mark.parametrize(
+    "keep",
+    [
+        "self.kept = array",
+        "self.kept = array[1:]",
+        "self.kept = requests[0].inputs()[0].as_numpy()",
+        "self.kept = memoryview(array)",
+        "self.requests = requests; self.kept = array",
+        "self.kept = pb_utils.Tensor.from_dlpack('K', requests[0].inputs()[0]).as_numpy()",
+    ],
+)
+def test_what_a_model_keeps_of_an_input_is_not_what_it_returned(run_execute, head, keep):
+    peer = run_execute(
+        f"""
+        if hasattr(self, "kept"):
+            np.asarray(self.kept)[:] = 7
+        array = requests[0].inputs()[0].as_numpy()
+        {keep}
+        own = pb_utils.Tensor("OWN", np.full(3, 5.0))
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array), own])]
+        """,
+        head=head,
+    )
+    first = peer.start([Request({"IN": floats(1, 2, 3)})])
+    packets = [peer.receive("RESPONSES")]
+    second = peer.start([Request({"IN": floats(4, 5, 6)})])
+    packets.append(peer.receive("RESPONSES"))
+    for execution, packet, expected in zip(
+        (first, second), packets, ([1, 2, 3], [4, 5, 6]), strict=True
+    ):
+        peer.packets.append(("RESPONSES", packet))
+        (answer,) = peer.responses(execution)
+        assert answer["OUT"].tolist() == expected
+        assert answer["OWN"].tolist() == [5, 5, 5]
+
+
+def test_what_a_model_returns_of_an_earlier_input_is_copied(run_execute):
+    peer = run_execute("""
+        self.kept = getattr(self, "kept", requests[0].inputs()[0].as_numpy())
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", self.kept)])]
+    """)
+    for _ in range(3):
+        (answer,) = peer.execute(Request({"IN": floats(1, 2)}))
+        assert answer["OUT"].tolist() == [1, 2]
+        assert answer.outputs["OUT"].segment in peer.segments
+
+
+def test_a_block_whose_input_is_returned_is_released_after_the_answer(run_model):
+    peer = run_model(IDENTITY)
+    big = np.zeros(2 << 20, np.uint8)
+    peer.start([Request({"IN": big})])
+    kind, _ = peer._next()
+    assert (kind, peer.released) == ("RESPONSES", set())
+    peer.execute(Request({"IN": big}))
+    assert len(peer.released) == 1
+
+
 def test_a_block_is_released_when_its_last_array_is_gone(run_model):
     peer = run_model("""
     class TritonPythonModel:
@@ -232,12 +290,134 @@ def test_a_model_that_is_not_decoupled_may_answer_through_senders(run_execute):
     assert [answer["OUT"].tolist() for answer in answers] == [[0], [1]]
 
 
+def test_a_response_of_a_sender_is_what_was_sent(run_execute):
+    peer = run_execute("""
+        array = requests[0].inputs()[0].as_numpy()
+        for r in requests:
+            array += 1
+            output = pb_utils.Tensor("OUT", array)
+            r.get_response_sender().send(pb_utils.InferenceResponse([output]), 1)
+    """)
+    answers = peer.execute(*[Request({"IN": floats(0, 1)}) for _ in range(3)])
+    assert [answer["OUT"].tolist() for answer in answers] == [[1, 2], [2, 3], [3, 4]]
+
+
+@pytest.mark.parametrize("head", ["def execute", "async def execute"])
+def test_a_dropped_sender_of_a_model_that_is_not_decoupled_fails_its_request(run_execute, head):
+    peer = run_execute(
+        """
+        senders = [r.get_response_sender() for r in requests[:3]]
+        senders[0].send(pb_utils.InferenceResponse(), 1)
+        senders[1].send(pb_utils.InferenceResponse())
+        """,
+        head=head,
+    )
+    answers = peer.execute(Request(), Request(), Request(), Request())
+    assert [answer.kind for answer in answers] == [1, 2, 2, 2]
+    dropped = "the model dropped its response sender without sending a final response"
+    assert [answer.message for answer in answers[1:3]] == [dropped] * 2
+    assert "returned None" in answers[3].message
+
+
+def test_a_sender_that_was_dropped_or_comes_too_late_is_closed(run_execute):
+    peer = run_execute("""
+        if hasattr(self, "late"):
+            self.late.send(pb_utils.InferenceResponse(), 1)
+        requests[0].get_response_sender()
+        self.late = requests[0].get_response_sender()
+    """)
+    (answer,) = peer.execute(Request())
+    assert "dropped its response sender" in answer.message
+    (answer,) = peer.execute(Request())
+    assert "has been closed" in answer.message
+
+
 def test_a_batch_above_64_kib_of_names_goes_out_of_line(run_execute):
     peer = run_execute("""
         return [pb_utils.InferenceResponse(parameters={"id": r.request_id()}) for r in requests]
     """)
     answers = peer.execute(*[Request(id=str(i) * 30_000) for i in range(4)])
     assert [json.loads(a.parameters)["id"] for a in answers] == [str(i) * 30_000 for i in range(4)]
+
+
+WRAPPED = """
+import asyncio, functools
+
+def counted(function):
+    @functools.wraps(function)
+    def call(self, requests):
+        self.calls = getattr(self, "calls", 0) + 1
+        return function(self, requests)
+    return call
+
+class TritonPythonModel:
+    calls = 0
+
+    @counted
+    async def execute(self, requests):
+        await asyncio.sleep(0)
+        if requests[0].request_id() == "bad":
+            raise ValueError("bad")
+        answer = await pb_utils.InferenceRequest(model_name="x").async_exec()
+        {answer}
+"""
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_a_coroutine_that_a_plain_execute_returns_is_awaited(run_model, batches):
+    peer = run_model(
+        WRAPPED.format(
+            answer="return [pb_utils.InferenceResponse(parameters={'calls': self.calls})]"
+        )
+    )
+    requests = [Request() for _ in range(batches)]
+    executions = [peer.start([request]) for request in requests]
+    for request in requests:
+        call = peer.bls_request()
+        assert call.caller == request.handle
+        peer.bls_respond(call.call)
+    for execution in executions:
+        (answer,) = peer.responses(execution)
+        assert json.loads(answer.parameters) == {"calls": batches}
+    assert "ValueError: bad" in peer.execute(Request(id="bad"))[0].message
+    assert peer.finalize() == 0
+
+
+def test_a_coroutine_that_a_decoupled_execute_returns_is_awaited(run_model):
+    peer = run_model(
+        WRAPPED.format(
+            answer="requests[0].get_response_sender().send(pb_utils.InferenceResponse(), 1)"
+        ),
+        True,
+    )
+    for _ in range(2):
+        peer.start([Request()])
+        assert peer.executed() == (-1, "")
+        peer.bls_respond(peer.bls_request().call)
+        answer = peer.response()
+        assert (answer.kind, answer.flags) == (1, 1)
+    peer.start([Request(id="bad")])
+    assert "ValueError: bad" in peer.response().message
+    assert peer.finalize() == 0
+
+
+def test_execute_may_return_a_coroutine_now_and_a_list_then(run_execute):
+    peer = run_execute("""
+        async def answer():
+            return [pb_utils.InferenceResponse(parameters={"by": "coroutine"})]
+        if requests[0].request_id():
+            return answer()
+        return [pb_utils.InferenceResponse(parameters={"by": "list"})]
+    """)
+    for name, by in (("", "list"), ("x", "coroutine"), ("", "list"), ("x", "coroutine")):
+        (answer,) = peer.execute(Request(id=name))
+        assert json.loads(answer.parameters) == {"by": by}
+
+
+def test_a_call_of_execute_that_fails_is_an_error(run_model):
+    peer = run_model("class TritonPythonModel:\n    async def execute(self): pass")
+    (answer,) = peer.execute(Request())
+    assert "TypeError" in answer.message
 
 
 def test_async_execute_awaits(run_execute):

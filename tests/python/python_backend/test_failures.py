@@ -26,6 +26,79 @@ def test_an_exception_fails_the_whole_batch_with_its_place(run_execute, head):
     assert still_works(peer)
 
 
+ODD = "class Panic(BaseException): pass\n"
+
+
+@pytest.mark.parametrize("head", ["def execute", "async def execute"])
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (ODD + "if requests[0].request_id(): raise Panic('rust')", "Panic: rust"),
+        (
+            "import asyncio\nif requests[0].request_id(): raise asyncio.CancelledError('gone')",
+            "CancelledError: gone",
+        ),
+    ],
+)
+def test_an_exception_that_is_no_exception_fails_its_batch(run_execute, head, code, text):
+    peer = run_execute(f"{code}\nreturn [pb_utils.InferenceResponse()]", head=head)
+    (answer,) = peer.execute(Request(id="a"))
+    assert (answer.kind, answer.code) == (2, 1)
+    assert FAILED + text in answer.message
+    (answer,) = peer.execute(Request())
+    assert answer.kind == 1
+
+
+def test_a_decoupled_coroutine_that_panics_fails_its_requests(run_execute):
+    peer = run_execute(ODD + "raise Panic('rust')", True, head="async def execute")
+    peer.start([Request()])
+    assert peer.executed() == (-1, "")
+    assert FAILED + "Panic: rust" in peer.response().message
+
+
+def test_a_decoupled_model_that_panics_fails_its_requests(run_execute):
+    peer = run_execute(ODD + "raise Panic('rust')", True)
+    peer.start([Request()])
+    assert FAILED + "Panic: rust" in peer.executed()[1]
+
+
+def test_a_batch_of_a_coroutine_that_cannot_be_answered_ends_the_worker(run_execute):
+    peer = run_execute(
+        """
+        import fastserve_worker.wire as wire
+        def fail(*_): raise MemoryError("no room for answers")
+        wire.pack_responses = fail
+        return [pb_utils.InferenceResponse()]
+        """,
+        head="async def execute",
+    )
+    peer.start([Request()])
+    assert peer.process.wait(30) == 1
+    assert "MemoryError: no room for answers" in peer.stderr()
+
+
+def test_a_batch_that_is_cancelled_before_its_start_ends_the_worker(run_execute, tmp_path):
+    peer = run_execute(
+        f"""
+        import asyncio, os
+        if requests[0].request_id() == "first":
+            print("running")
+            while not os.path.exists("{tmp_path}/all are sent"): pass
+        elif requests[0].request_id() == "second":
+            for task in asyncio.all_tasks(): task.cancel()
+        return [pb_utils.InferenceResponse()]
+        """,
+        head="async def execute",
+    )
+    peer.start([Request(id="first")])
+    assert peer.process.stdout.readline() == b"running\n"
+    peer.start([Request(id="second")])
+    peer.start([Request(id="third")])
+    (tmp_path / "all are sent").touch()
+    assert peer.process.wait(30) == 1
+    assert "cancelled a batch of requests before its start" in peer.stderr()
+
+
 def test_an_exception_whose_text_raises_is_told(run_execute):
     peer = run_execute("""
         class Odd(Exception):
@@ -165,6 +238,13 @@ def test_an_exit_of_the_model_is_the_end_of_the_worker(run_execute, code, status
             "    def execute(self, requests): pass",
             "RuntimeError: weights\n\nAt:\n  ",
         ),
+        (ODD + "raise Panic('import')", "Panic: import"),
+        (
+            ODD + "class TritonPythonModel:\n"
+            "    def initialize(self, args): raise Panic('start')\n"
+            "    def execute(self, requests): pass",
+            "Panic: start",
+        ),
     ],
 )
 def test_a_model_that_does_not_start_says_why(tmp_path, new_peer, source, text):
@@ -187,10 +267,42 @@ def test_the_worker_ends_when_the_channel_is_closed_while_it_executes(run_execut
     assert peer.process.wait(30) == 1
 
 
-def test_an_interrupt_from_the_terminal_is_ignored(run_execute):
-    peer = run_execute("return [pb_utils.InferenceResponse()]")
-    os.kill(peer.process.pid, signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("head", ["def execute", "async def execute"])
+def test_a_signal_to_all_processes_is_the_servers_to_handle(run_execute, head, number):
+    peer = run_execute(
+        """
+        if requests[0].request_id() == "in flight":
+            print("in flight")
+            while not requests[0].is_cancelled(): pass
+        return [pb_utils.InferenceResponse()]
+        """,
+        head=head,
+    )
+    os.kill(peer.process.pid, number)
     assert still_works(peer)
+    request = Request(id="in flight")
+    execution = peer.start([request])
+    assert peer.process.stdout.readline() == b"in flight\n"
+    os.kill(peer.process.pid, number)
+    peer.cancel(request.handle)
+    assert peer.responses(execution)[0].kind == 1
+
+
+def test_what_a_model_starts_ends_by_a_signal(run_execute):
+    peer = run_execute("""
+        import multiprocessing, subprocess, sys, time
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+        child.start()
+        child.terminate()
+        child.join()
+        program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        program.terminate()
+        codes = [child.exitcode, program.wait()]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array(codes))])]
+    """)
+    (answer,) = peer.execute(Request())
+    assert answer["OUT"].tolist() == [-signal.SIGTERM] * 2
 
 
 def test_a_forked_child_neither_speaks_on_the_channel_nor_keeps_it(run_execute):
@@ -214,3 +326,27 @@ def test_a_forked_child_neither_speaks_on_the_channel_nor_keeps_it(run_execute):
     assert not peer.released
     assert peer.finalize() == 0
     assert peer.stderr() == "from the child\n"
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_a_forked_child_cannot_send(run_execute, decoupled):
+    peer = run_execute(
+        """
+        import os
+        sender = requests[0].get_response_sender()
+        child = os.fork()
+        if child == 0:
+            try:
+                sender.send(pb_utils.InferenceResponse(), 1)
+            except pb_utils.TritonModelException as error:
+                os._exit(5 if "not a worker" in str(error) else 6)
+            os._exit(7)
+        status = os.waitpid(child, 0)[1] >> 8
+        output = pb_utils.Tensor("OUT", np.array([status]))
+        sender.send(pb_utils.InferenceResponse([output]), 1)
+        """,
+        decoupled,
+    )
+    execution = peer.start([Request()])
+    answer = peer.response() if decoupled else peer.responses(execution)[0]
+    assert answer["OUT"].tolist() == [5]

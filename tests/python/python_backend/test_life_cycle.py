@@ -109,6 +109,22 @@ def test_auto_complete_fills_the_configuration(tmp_path, new_peer):
     }
 
 
+@pytest.mark.parametrize("configured", [0, 4, 8])
+def test_the_model_may_raise_the_batch_size_of_the_configuration(tmp_path, new_peer, configured):
+    model = write_python_model(
+        tmp_path,
+        """
+        class TritonPythonModel:
+            @staticmethod
+            def auto_complete_config(config):
+                config.set_max_batch_size(8)
+                return config
+        """,
+    )
+    answer = new_peer().initialize(model, {"max_batch_size": configured}, auto_complete=True)
+    assert answer["config"]["max_batch_size"] == 8
+
+
 @pytest.mark.parametrize(
     ("given", "call", "text"),
     [

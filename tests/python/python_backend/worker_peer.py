@@ -45,6 +45,7 @@ KINDS = [
     "RETURN",
 ]
 NUMBER = {name: number for number, name in enumerate(KINDS, start=1)}
+NUMBER.update(HOLD=22, GO_ON=23)
 
 TYPES = {
     1: np.bool_, 2: np.uint8, 3: np.uint16, 4: np.uint32, 5: np.uint64, 6: np.int8, 7: np.int16,
@@ -331,6 +332,12 @@ class WorkerPeer:
 
     def cancel(self, *handles: int) -> None:
         self.send("CANCEL", struct.pack(f"<{len(handles)}Q", *handles))
+
+    def hold(self, handle: int) -> None:
+        self.send("HOLD", struct.pack("<Q", handle))
+
+    def go_on(self, handle: int) -> None:
+        self.send("GO_ON", struct.pack("<Q", handle))
 
     # ---- calls of the worker
 

@@ -82,6 +82,7 @@ TEST(InferenceCalls, ACallIsARequestWithItsCallerAndTheAnswerComesBack) {
   EXPECT_THAT(returned.substr(8),
               ::testing::StartsWith(
                   R"({"error":null,"value":{"call":{"call":"is_model_ready"},"worker":)"));
+  host->last.reset();  // which holds its caller, that the session, and that this host
 }
 
 TEST(InferenceCalls, ACallOfADeadWorkerIsCancelled) {
@@ -129,6 +130,7 @@ TEST(InferenceCalls, CancellingTheCallerCancelsWhatItCalled) {
   EXPECT_TRUE(host->last->cancelled());
   host->last->Fail(Status::Cancelled("cancelled"), FailureReason::kCanceled);
   EXPECT_TRUE(awaited.Await().ok());
+  host->last.reset();  // which holds its caller, that the session, and that this host
 }
 
 // The cancellation may overtake what the worker has sent: then there is no call yet to pass it to.

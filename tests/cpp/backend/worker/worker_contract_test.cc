@@ -280,6 +280,15 @@ TEST(WorkerContract, AfterAFailedRestartRequestsFailWithItsReasonUntilOneSucceed
   EXPECT_THAT(FloatsOf(response.outputs.at(0)), ElementsAre(2, 2));
 }
 
+TEST(WorkerContract, ARestartKilledFromOutsideFailsNobody) {
+  const auto die = [](PeerEnd& peer) { peer.Expect(PacketKind::kInitialize); };
+  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) { peer.Greet(); }, die, die});
+  while (loaded.launcher->launched() < 2) std::this_thread::yield();
+  InferResponse response;
+  EXPECT_TRUE(loaded.Run(2, &response).ok()) << "the fourth one's";
+  EXPECT_THAT(FloatsOf(response.outputs.at(0)), ElementsAre(2, 2));
+}
+
 // Its workers leave at once, and have printed what is no UTF-8.
 class PrintingLauncher final : public WorkerLauncher {
  public:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import itertools
 import json
@@ -17,6 +18,7 @@ from .errors import TritonModelException
 from .messages import InferenceRequest, InferenceResponse
 
 _CALL = struct.Struct("<Q")
+_NOTICES = 256  # by thread, at most so many are on their way
 _TAKEN = struct.Struct("<QI")
 _BLOCK_LENGTH = struct.Struct("<Q")
 _BLOCK_LENGTH_AT = 21  # in BLS_RESPONSE
@@ -100,6 +102,7 @@ class Calls:
         self._channel = channel
         self._take_over = take_over
         self._numbers = itertools.count(1)
+        self._notices = itertools.count(1)
         self._calls: Dict[int, _Call] = {}
         self._returns: Dict[int, Any] = {}
         self.default_caller: Callable[[], int] = lambda: 0
@@ -234,7 +237,17 @@ class Calls:
         return result.get("value")
 
     def notify(self, method: str, **arguments: Any) -> None:
-        """A call of which no one wants to know the result."""
+        """A call of which no one wants to know the result. Now and then it waits for the server all
+        the same, so that a model in a loop does not get far ahead of it.
+        """
+        if next(self._notices) % _NOTICES:
+            self.tell(method, **arguments)
+        else:
+            with contextlib.suppress(TritonModelException):
+                self.call(method, **arguments)
+
+    def tell(self, method: str, **arguments: Any) -> None:
+        """notify() that never waits."""
         self._channel.send(CALL, self._function(0, method, arguments))
 
     def on_return(self, body: bytes) -> None:

@@ -19,6 +19,10 @@ def set_worker(worker: WorkerState) -> None:
     os.register_at_fork(after_in_child=_forget)
 
 
+def is_worker() -> bool:
+    return _worker is not None
+
+
 def worker() -> WorkerState:
     """TritonModelException in a process that is no worker: a child that a model forked, a test."""
     if _worker is None:

@@ -9,6 +9,7 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 
+from .byte_tensors import native
 from .data_types import BF16, ELEMENTS
 from .errors import TritonModelException
 
@@ -51,63 +52,37 @@ _ManagedTensor._fields_ = [
     ("deleter", _Deleter),
 ]
 
-_Destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
 _api: Any = ctypes.pythonapi
 _api.PyCapsule_New.restype = ctypes.py_object
 _api.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 _api.PyCapsule_GetPointer.restype = ctypes.c_void_p
 _api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 _api.PyCapsule_SetName.argtypes = [ctypes.py_object, ctypes.c_char_p]
-# The same functions for a capsule that is being destroyed, of which no reference may be taken.
-_raw_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(
-    ("PyCapsule_IsValid", _api)
-)
-_raw_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(
-    ("PyCapsule_GetPointer", _api)
-)
 _NAME = b"dltensor"  # capsules keep the pointer, not the text
 _USED = b"used_dltensor"
-
-# What was exported and not yet deleted: address of the structure -> what must live as long.
-_exported: Dict[int, Tuple[Any, ...]] = {}
-
-
-def _delete_tensor(managed: Any) -> None:
-    _exported.pop(ctypes.addressof(managed.contents), None)
-
-
-def _destroy_capsule(capsule: int) -> None:
-    """A capsule that nobody took still owns its tensor."""
-    if _raw_is_valid(capsule, _NAME):
-        _exported.pop(_raw_pointer(capsule, _NAME), None)
-
-
-# Kept here: C calls them as long as the process lives.
-_delete = _Deleter(_delete_tensor)
-_destroy = _Destructor(_destroy_capsule)
 
 
 def export(array: Any, kind: int) -> Any:
     """A capsule over the memory of `array`, which lives until the capsule's taker deletes it."""
-    dimensions = array.ndim
-    shape = (ctypes.c_int64 * max(dimensions, 1))(*array.shape)
-    strides = (ctypes.c_int64 * max(dimensions, 1))(
-        *[stride // array.itemsize for stride in array.strides]
-    )
-    managed = _ManagedTensor()
-    tensor = managed.tensor
-    tensor.data = array.__array_interface__["data"][0]
-    tensor.device_type = CPU
-    tensor.ndim = dimensions
-    tensor.code = _BFLOAT if kind == BF16 else _CODES[array.dtype.kind]
-    tensor.bits = array.itemsize * 8
-    tensor.lanes = 1
-    tensor.shape = shape
-    tensor.strides = strides
-    managed.deleter = _delete
-    address = ctypes.addressof(managed)
-    _exported[address] = (managed, array, shape, strides)
-    return _api.PyCapsule_New(address, _NAME, ctypes.cast(_destroy, ctypes.c_void_p))
+    code = _BFLOAT if kind == BF16 else _CODES[array.dtype.kind]
+    if native is None:
+        return _export_by_numpy(array, code)
+    strides = tuple(stride // array.itemsize for stride in array.strides)
+    address = array.__array_interface__["data"][0]
+    return native.export_dlpack(array, address, code, array.itemsize * 8, array.shape, strides)
+
+
+def _export_by_numpy(array: Any, code: int) -> Any:
+    """For want of the C module: a destructor in Python would lose an exception that is on its way
+    when the capsule goes. numpy does not know all types.
+    """
+    bits = array.view(f"u{array.itemsize}")
+    if not hasattr(bits, "__dlpack__"):
+        raise TritonModelException(f"numpy {np.__version__} has no DLPack, 1.22 or later has")
+    capsule = (bits if bits.flags.writeable else bits.copy()).__dlpack__()
+    address = _api.PyCapsule_GetPointer(capsule, _NAME)
+    ctypes.cast(address, ctypes.POINTER(_ManagedTensor)).contents.tensor.code = code
+    return capsule
 
 
 class _Taken:

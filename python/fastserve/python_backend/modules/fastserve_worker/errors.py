@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from types import TracebackType
 
+# What a model raises to end its process. Whatever else it raises is an error of its requests.
+PASSING = (SystemExit, KeyboardInterrupt)
+
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -57,7 +60,7 @@ def describe(error: BaseException) -> str:
         trace = trace.tb_next
     try:
         text = str(error)
-    except Exception as unprintable:
+    except BaseException as unprintable:
         text = f"(its text raised {type(unprintable).__name__})"
     where = "\n\nAt:\n" + "\n".join(reversed(frames)) if frames else ""
     return f"{type(error).__name__}: {text}{where}"

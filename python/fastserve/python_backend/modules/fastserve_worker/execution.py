@@ -6,12 +6,14 @@ import asyncio
 import functools
 import inspect
 import struct
+import sys
+import traceback
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from . import wire
 from .calls import caller
 from .channel import EXECUTED, RESPONSE, RESPONSES
-from .errors import TritonModelException, describe
+from .errors import PASSING, TritonError, TritonModelException, describe
 from .messages import RELEASE_RESCHEDULE, RESPONSE_FINAL, InferenceRequest, InferenceResponse
 from .responses import Answer, CollectedResponses, InferenceResponseSender
 from .worker_state import WorkerState
@@ -23,11 +25,25 @@ _LOOK_EVERY = 16  # responses, for what came meanwhile
 Answers = List[Tuple[Any, Sequence[str]]]
 
 
+class _Batch:
+    """Requests on their way through the model, and what answers them."""
+
+    __slots__ = ("answers", "collected", "execution", "requests")
+
+    def __init__(
+        self, execution: int, requests: List[InferenceRequest], collected: CollectedResponses
+    ) -> None:
+        self.execution = execution
+        self.requests = requests
+        self.collected = collected
+        self.answers: Answers = []
+
+
 class Executor:
     """Executes batches on the main thread, in its event loop if `execute` is a coroutine function.
 
-    An exception of the model fails the requests of its batch; SystemExit and KeyboardInterrupt
-    pass.
+    An exception of the model fails the requests of its batch, also one that is no Exception
+    (a cancellation, a panic of an extension); SystemExit and KeyboardInterrupt pass.
     """
 
     def __init__(
@@ -48,16 +64,15 @@ class Executor:
         # Rows of a sequence batch without a request: the model sees them if it has the READY
         # control, which tells it so.
         self._empty_rows = empty_rows
-        self._batches_with_gaps: Dict[int, List[InferenceRequest]] = {}
+        self._batches_with_gaps: Dict[int, List[int]] = {}  # handles of all rows
         self._tasks: Set[Any] = set()
+        self._first: Any = None  # the coroutine that showed that there are any
         self.is_async = inspect.iscoroutinefunction(model.execute)
 
     def run(self, body: bytes) -> None:
         """Executes a batch; async: starts to."""
         if self.is_async:
-            task = asyncio.ensure_future(self._run_async(body))
-            self._tasks.add(task)
-            task.add_done_callback(self._task_ended)
+            self._add_task(self._run_async(body))
             return
         self._state.execution_starts()
         try:
@@ -73,69 +88,116 @@ class Executor:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    def begin(self) -> None:
+        """The event loop runs."""
+        if self._first is not None:
+            self._add_task(self._first)
+            self._first = None
+
+    def _go_async(self, first: Any) -> None:
+        """`execute` is no coroutine function, but has returned a coroutine."""
+        self._first = first
+        self.is_async = True
+
+    def _add_task(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
     def _task_ended(self, task: Any) -> None:
         self._tasks.discard(task)
         self._channel.settle_releases()
-        if not task.cancelled():
-            task.exception()  # a defect of ours would be raised; the model's are answered
+        if task.cancelled():  # before it began: in it, a cancellation is an error of the batch
+            print("the model cancelled a batch of requests before its start", file=sys.stderr)
+            raise SystemExit(1)
+        failure = task.exception()
+        if failure is not None:
+            # Not the model's, whose exceptions are answers: nobody would answer this batch.
+            traceback.print_exception(type(failure), failure, failure.__traceback__)
+            raise SystemExit(1)
 
     # ---- models that return their responses
 
     def _run_plain(self, body: bytes) -> None:
-        execution, requests, collected = self._start(body)
-        caller.set(requests[0]._handle)
+        batch = self._start(body)
         try:
-            result = self._execute(requests)
-            if result is None and collected.waiter is not None:
-                self._channel.wait(collected.waiter)
-                result = collected.responses
-            answers = self._answers(requests, result)
-        except Exception as failure:
-            answers = self._failures(requests, failure)
-        self._end(execution, requests, answers)
+            result = self._execute(batch.requests)
+            if type(result) is not list and asyncio.iscoroutine(result):
+                self._go_async(self._await_plain(batch, result))
+                return
+            if result is None and batch.collected.waiter is not None:
+                batch.collected.returned()
+                self._channel.wait(batch.collected.waiter)
+                result = batch.collected.responses
+            batch.answers = self._answers(batch.requests, result)
+        except PASSING:
+            raise
+        except BaseException as failure:
+            batch.answers = self._failures(batch.requests, failure)
+        result = None
+        self._end(batch)
 
     async def _run_async(self, body: bytes) -> None:
         if self._decoupled:
             await self._run_decoupled_async(body)
             return
-        execution, requests, collected = self._start(body)
-        caller.set(requests[0]._handle)
-        try:
-            result = await self._execute(requests)
-            if result is None and collected.waiter is not None:
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(None, self._channel.wait, collected.waiter)
-                result = collected.responses
-            answers = self._answers(requests, result)
-        except (Exception, asyncio.CancelledError) as failure:
-            answers = self._failures(requests, failure)
-        self._end(execution, requests, answers)
+        await self._await_plain(self._start(body))
 
-    def _start(self, body: bytes) -> Tuple[int, List[InferenceRequest], CollectedResponses]:
+    async def _await_plain(self, batch: _Batch, coroutine: Any = None) -> None:
+        """`coroutine`: what `execute` has returned, if it was called already."""
+        try:
+            result = coroutine or self._execute(batch.requests)
+            if asyncio.iscoroutine(result):
+                result = await result
+            if result is None and batch.collected.waiter is not None:
+                batch.collected.returned()
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(None, self._channel.wait, batch.collected.waiter)
+                result = batch.collected.responses
+            batch.answers = self._answers(batch.requests, result)
+        except PASSING:
+            raise
+        except BaseException as failure:
+            batch.answers = self._failures(batch.requests, failure)
+        result = None
+        self._end(batch)
+
+    def _start(self, body: bytes) -> _Batch:
         execution, rows = wire.read_batch(self._channel, body)
         requests = rows
         if not self._empty_rows and not all(row._handle for row in rows):
             requests = [row for row in rows if row._handle]
-            self._batches_with_gaps[execution] = rows
+            self._batches_with_gaps[execution] = [row._handle for row in rows]
         collected = CollectedResponses(self._channel, requests)
         live = self._state.live
         for request in requests:
             live[request._handle] = request._cancelled
             request._sender = collected.sender
-        return execution, requests, collected
+        caller.set(requests[0]._handle)
+        return _Batch(execution, requests, collected)
 
-    def _end(self, execution: int, requests: List[InferenceRequest], answers: Answers) -> None:
+    def _end(self, batch: _Batch) -> None:
+        """Only `batch`, and perhaps the model, refers to requests and responses: see
+        placement.Loan.
+        """
+        self._close(batch)
+        held = [batch.requests, batch.collected]
+        del batch.requests, batch.collected
+        body, loan = wire.pack_responses(self._channel, batch.execution, batch.answers, held)
+        self._channel.send(RESPONSES, body)
+        if loan is not None:
+            loan.give_back(self._channel)
+
+    def _close(self, batch: _Batch) -> None:
         live = self._state.live
-        for request in requests:
+        for request in batch.requests:
             live.pop(request._handle, None)
             request._sender = None  # it refers to all requests of the batch
-            if request._answer is not None:
-                request._answer.close()
-        rows = self._batches_with_gaps.pop(execution, None)
-        if rows is not None:
-            given = iter(answers)
-            answers = [next(given) if row._handle else (wire.NOTHING, ()) for row in rows]
-        self._channel.send(RESPONSES, wire.pack_responses(self._channel, execution, answers))
+        batch.collected.close()
+        handles = self._batches_with_gaps.pop(batch.execution, None)
+        if handles is not None:
+            given = iter(batch.answers)
+            batch.answers = [next(given) if handle else (wire.NOTHING, ()) for handle in handles]
 
     def _answers(self, requests: List[InferenceRequest], result: Any) -> Answers:
         if not isinstance(result, (list, tuple)):
@@ -181,23 +243,52 @@ class Executor:
         execution, requests, owed = self._start_decoupled(body)
         end = _EXECUTED.pack(execution, 0)
         try:
-            self._check_returned(self._execute(requests))
-            self._reschedule(requests)
-        except Exception as failure:
-            for answer in owed:
-                answer.close()
-            end = _EXECUTED.pack(execution, 1) + wire.error(self._text(failure))[1:]
-            self._forget(requests)
+            result = self._execute(requests)
+            if result is not None and asyncio.iscoroutine(result):
+                self._go_async(self._await_decoupled(requests, owed, result))
+            else:
+                self._check_returned(result)
+                self._reschedule(requests)
+        except PASSING:
+            raise
+        except BaseException as failure:
+            if not self._fail_held(requests, owed, self._text(failure)):
+                end = _EXECUTED.pack(execution, 1) + wire.error(self._text(failure))[1:]
         self._channel.send(EXECUTED, end)
+
+    def _fail_held(
+        self, requests: List[InferenceRequest], owed: List[Answer], message: str
+    ) -> bool:
+        """When `execute` has failed. Responses that wait for their readers come before the error:
+        then each request that is open gets its own.
+        """
+        still_open = [r for r, answer in zip(requests, owed) if answer.close()]
+        backlog = self._state.backlog
+        any_held = any(backlog.holds(request._handle) for request in requests)
+        for request in still_open if any_held else ():
+            error = InferenceResponse([], TritonError(message))
+            self._deliver(request._handle, (), error, RESPONSE_FINAL)
+        for request in () if any_held else requests:
+            self._state.live.pop(request._handle, None)
+            backlog.forget(request._handle)
+        return any_held
 
     async def _run_decoupled_async(self, body: bytes) -> None:
         """The next batch may come while this one runs: EXECUTED is sent at its start."""
         execution, requests, owed = self._start_decoupled(body)
         self._channel.send(EXECUTED, _EXECUTED.pack(execution, 0))
+        await self._await_decoupled(requests, owed)
+
+    async def _await_decoupled(
+        self, requests: List[InferenceRequest], owed: List[Answer], coroutine: Any = None
+    ) -> None:
         try:
-            self._check_returned(await self._execute(requests))
+            result = coroutine or self._execute(requests)
+            self._check_returned(await result if asyncio.iscoroutine(result) else result)
             self._reschedule(requests)
-        except (Exception, asyncio.CancelledError) as failure:
+        except PASSING:
+            raise
+        except BaseException as failure:
             for answer in owed:
                 answer.fail(self._text(failure))
 
@@ -217,24 +308,29 @@ class Executor:
     def _deliver(self, handle: int, names: Sequence[str], response: Any, flags: int) -> None:
         """One response of a decoupled request; its end when `flags` say so."""
         try:
-            body = wire.pack_response(
-                self._channel, handle, flags, wire.NOTHING if response is None else response, names
-            )
+            body = self._pack(handle, names, response, flags)
+        except TritonModelException:
+            raise
         except Exception as failure:
             raise TritonModelException(f"the response cannot be sent: {failure}") from failure
-        self._await_reader(handle)
         if flags & RESPONSE_FINAL:
             self._state.live.pop(handle, None)
-        self._channel.send(RESPONSE, body)
+        if body is not None:
+            self._channel.send(RESPONSE, body)
 
-    def _await_reader(self, handle: int) -> None:
-        """Waits as long as the request's reader is behind (HOLD): others go on."""
+    def _pack(self, handle: int, names: Sequence[str], response: Any, flags: int) -> Any:
+        """RESPONSE, or None when the response waits for the request's reader."""
         self._sent += 1
         if self._sent % _LOOK_EVERY == 0:
-            self._channel.drain()
-        waiter = self._state.holds.get(handle)
-        if waiter is not None:
-            self._channel.wait(waiter)
+            self._channel.drain()  # perhaps HOLD
+        state = self._state
+        if state.backlog.holds(handle):
+            may_wait = state.may_wait()
+            if state.backlog.add(handle, flags, response, names, may_wait=may_wait):
+                return None
+        return wire.pack_response(
+            self._channel, handle, flags, wire.NOTHING if response is None else response, names
+        )
 
     def _check_returned(self, result: Any) -> None:
         if result is not None:
@@ -248,10 +344,6 @@ class Executor:
             if request._release_flags == RELEASE_RESCHEDULE and request._answer.close():
                 self._deliver(request._handle, (), None, _RESCHEDULED)
                 self._state.live.pop(request._handle, None)
-
-    def _forget(self, requests: List[InferenceRequest]) -> None:
-        for request in requests:
-            self._state.live.pop(request._handle, None)
 
 
 def _sender(request: InferenceRequest) -> InferenceResponseSender:

@@ -69,13 +69,21 @@ class Segment:
 
 class LentBlock:
     """A block of the server's. numpy arrays over it keep it (it is their base); when the last of
-    them is gone it says so to `released`, on whatever thread that happens.
+    them is gone it calls `released`, on whatever thread that happens.
 
     `views` remembers where the arrays of tensors start: id -> (weak reference, offset). It spares
     an input that is returned as it is the question for its address, which numpy answers slowly.
     """
 
-    __slots__ = ("__array_interface__", "_released", "length", "offset", "segment", "views")
+    __slots__ = (
+        "__array_interface__",
+        "__weakref__",
+        "length",
+        "offset",
+        "released",
+        "segment",
+        "views",
+    )
 
     def __init__(
         self, segment: Segment, offset: int, length: int, released: Callable[[int, int, int], None]
@@ -85,7 +93,7 @@ class LentBlock:
         self.segment = segment
         self.offset = offset
         self.length = length
-        self._released = released
+        self.released = released
         self.views: Dict[int, Tuple[Any, int]] = {}
         self.__array_interface__ = {
             "data": (segment.address + offset, False),
@@ -95,8 +103,8 @@ class LentBlock:
         }
 
     def __del__(self) -> None:
-        if hasattr(self, "_released"):
-            self._released(self.segment.id, self.offset, self.length)
+        if hasattr(self, "released"):
+            self.released(self.segment.id, self.offset, self.length)
 
 
 class BlockArena:

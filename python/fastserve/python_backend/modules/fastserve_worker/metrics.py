@@ -16,7 +16,8 @@ _numbers = itertools.count(1)
 
 
 class Metric:
-    """One metric of a family. Thread-safe; changes are sent, not waited for. It is removed with
+    """One metric of a family. Thread-safe; changes are sent, and waited for
+    now and then. It is removed with
     the last reference.
     """
 
@@ -61,7 +62,7 @@ class Metric:
     def __del__(self) -> None:
         # In a forked child, or at the end of the process.
         with contextlib.suppress(TritonModelException, OSError, AttributeError):
-            current.worker().calls.notify("metric_delete", metric=self._number)
+            current.worker().calls.tell("metric_delete", metric=self._number)
 
 
 class MetricFamily:

@@ -10,8 +10,8 @@ _PROPERTIES = {"name", "data_type", "dims", "optional"}
 
 
 class ModelConfig:
-    """A model configuration as a dictionary. Setters complete it; what it says already wins, and
-    what contradicts it is a ValueError.
+    """A model configuration as a dictionary. Setters complete it; what contradicts it is a
+    ValueError.
     """
 
     def __init__(self, model_config: str) -> None:
@@ -21,15 +21,14 @@ class ModelConfig:
         return self._config
 
     def set_max_batch_size(self, max_batch_size: int) -> None:
-        """The largest batch size, unless the configuration has a smaller one above 0."""
+        """The largest batch size; ValueError when the configuration has a larger one."""
         configured = int(self._config.get("max_batch_size", 0))
         if configured > max_batch_size:
             raise ValueError(
                 f"model '{self._name()}': max_batch_size is configured as {configured}, the model "
                 f"supports {max_batch_size}"
             )
-        if configured == 0:
-            self._config["max_batch_size"] = max_batch_size
+        self._config["max_batch_size"] = max_batch_size
 
     def set_dynamic_batching(self) -> None:
         """Dynamic batching with its defaults, unless the model has a scheduler."""

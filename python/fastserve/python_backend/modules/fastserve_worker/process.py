@@ -32,9 +32,8 @@ from .channel import (
     READY,
     RETURN,
     Channel,
-    Waiter,
 )
-from .errors import describe
+from .errors import PASSING, describe
 from .execution import Executor
 from .log import Logger
 from .worker_state import IDLE_S, WorkerState
@@ -65,7 +64,37 @@ def _bind_to(server: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != server:
         os._exit(1)  # it had ended before
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the server's to handle
+    _leave_signals_to_the_server()
+
+
+def _leave_signals_to_the_server() -> None:
+    """A terminal's Ctrl-C and a service manager's SIGTERM reach all processes; the server lets its
+    requests end before its workers do. A handler, because programs that a model starts would
+    inherit SIG_IGN.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    # Blocked meanwhile, or one that comes early would find this handler in the child.
+    os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_end_by_sigterm)
+
+
+def _leave(*_: Any) -> None:
+    pass
+
+
+def _block() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+
+
+def _end_by_sigterm() -> None:
+    """A forked child is the model's own, and terminate() of it is to work."""
+    if signal.getsignal(signal.SIGTERM) is _leave:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _unblock()
 
 
 def _unbuffer() -> None:
@@ -128,7 +157,7 @@ class Worker:
             function, argument = self._state.next_work()
             function(argument)
             if self._executor is not None and self._executor.is_async and not self._finalizing:
-                self._run_loop()
+                self._run_loop(self._executor)
         if self._model is not None and hasattr(self._model, "finalize"):
             self._model.finalize()
 
@@ -156,7 +185,9 @@ class Worker:
                 self._start_model(model_class, settings)
                 answer["has_is_ready"] = self._has_is_ready
             answer["decoupled"] = user_model.is_decoupled(settings)
-        except Exception as failure:
+        except PASSING:
+            raise
+        except BaseException as failure:
             answer["error"] = describe(failure)
             traceback.print_exc()
         try:
@@ -191,7 +222,7 @@ class Worker:
 
     # ---- an event loop on the main thread, for `async def execute`
 
-    def _run_loop(self) -> None:
+    def _run_loop(self, executor: Executor) -> None:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         thread = threading.get_ident()
@@ -206,7 +237,11 @@ class Worker:
             self._state.idle()
             loop.call_later(IDLE_S, give_back)
 
+        self._state.loop_thread = thread
         self._state.redirect = redirect
+        self._state.relief.main_has_work()
+        loop.call_soon(executor.begin)
+        loop.call_soon(self._state.catch_up, None)
         give_back()
         loop.add_reader(self._channel.fileno(), self._channel.drain)
         loop.run_forever()
@@ -238,15 +273,13 @@ class Worker:
                 cancelled[0] = True
 
     def _hold(self, body: bytes) -> None:
-        """A request's reader does not keep up: its senders are to wait."""
+        """A request's reader does not keep up: its responses are to wait."""
         (handle,) = _HANDLES.unpack(body)
-        if handle in self._state.live:
-            self._state.holds.setdefault(handle, Waiter())
+        if handle in self._state.live or self._state.backlog.holds(handle):
+            self._state.backlog.hold(handle)
 
     def _go_on(self, body: bytes) -> None:
-        waiter = self._state.holds.pop(_HANDLES.unpack(body)[0], None)
-        if waiter is not None:
-            self._channel.complete(waiter)
+        self._state.backlog.go_on(_HANDLES.unpack(body)[0])
 
     def _set_log_level(self, body: bytes) -> None:
         self._state.log_level = int(json.loads(body)["level"])
@@ -275,7 +308,9 @@ class Worker:
     def _answer_ready(self, token: int, check: Callable[[], Any]) -> None:
         try:
             ready, error = check()
-        except Exception as failure:
+        except PASSING:
+            raise
+        except BaseException as failure:
             ready, error = False, describe(failure)
         self._send_ready(token, ready, error)
 

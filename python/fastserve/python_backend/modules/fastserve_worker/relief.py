@@ -6,14 +6,14 @@ import threading
 
 from .channel import Channel, Waiter
 
-_TICK_S = 0.005
-_QUIET_TICKS = 200
+_TICK_S = 0.02
+_QUIET_TICKS = 50
 
 
 class Relief:
-    """Sleeps while the main thread is idle. While it executes, looks every 5 ms whether one
+    """Sleeps while the main thread is idle. While it executes, looks every 20 ms whether one
     execution goes on; then it reads until the main thread has its next work. So an execution of
-    less costs no hand-over between threads, and a longer one delays a cancellation by 5 ms.
+    less costs no hand-over between threads, and a longer one delays a cancellation by 20 ms.
 
     Invariant: while the main thread executes, `_asleep` is false.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from typing import Any, Callable, List
+from weakref import ref
 
 from . import current
 from .channel import Channel, Waiter
@@ -22,7 +23,7 @@ class Answer:
     reference, closes.
     """
 
-    __slots__ = ("_deliver", "_lock", "cancelled", "closed")
+    __slots__ = ("__weakref__", "_deliver", "_lock", "cancelled", "closed")
 
     def __init__(self, deliver: Deliver, cancelled: List[bool]) -> None:
         self._deliver = deliver
@@ -31,6 +32,7 @@ class Answer:
         self.closed = False
 
     def send(self, response: InferenceResponse | None, flags: int) -> None:
+        current.worker()  # raises in a forked child, whose sending would reach nobody
         with self._lock:
             if self.closed:
                 raise TritonModelException(
@@ -55,7 +57,7 @@ class Answer:
                 self._deliver(InferenceResponse([], TritonError(message, code)), RESPONSE_FINAL)
 
     def __del__(self) -> None:
-        if hasattr(self, "closed") and not self.closed:
+        if hasattr(self, "closed") and not self.closed and current.is_worker():
             self.fail("the model dropped its response sender without sending a final response")
 
 
@@ -93,48 +95,94 @@ class InferenceResponseSender:
         return self._answer.cancelled[0]
 
 
-_first_sender = threading.Lock()
-
-
 class CollectedResponses:
     """The responses of a batch whose model is not decoupled and answers through senders.
+    Thread-safe; costs next to nothing until the first sender is asked for.
 
-    Costs next to nothing until the first sender is asked for.
+    Invariants: 1. only senders keep an Answer, so that the last one dropped ends its request;
+    2. `waiter` is done when `execute` has returned and no request is open.
     """
 
-    __slots__ = ("_channel", "_index", "_lock", "_open", "_requests", "responses", "waiter")
+    __slots__ = (
+        "_answers",
+        "_channel",
+        "_index",
+        "_open",
+        "_requests",
+        "_returned",
+        "responses",
+        "waiter",
+    )
 
     def __init__(self, channel: Channel, requests: List[InferenceRequest]) -> None:
         self._channel = channel
         self._requests = requests
+        self._returned = False
         self.waiter: Waiter | None = None
 
     def sender(self, request: InferenceRequest) -> InferenceResponseSender:
-        with _first_sender:
+        with _lock:
             if self.waiter is None:
                 self._begin()
-            if request._answer is None:
-                deliver = functools.partial(self._collect, self._index[request._handle])
-                request._answer = Answer(deliver, request._cancelled)
-        return InferenceResponseSender(request._answer)
+            at = self._index[id(request)]
+            known = self._answers[at]
+            answer = known() if known is not None else None
+            if answer is None:
+                deliver = functools.partial(self._collect, at)
+                answer = Answer(deliver, request._cancelled)
+                answer.closed = known is not None or self._returned  # it had one, or has ended
+                self._answers[at] = ref(answer)
+                self._open += not answer.closed
+        return InferenceResponseSender(answer)
+
+    def returned(self) -> None:
+        """`execute` has returned: who has no sender gets none."""
+        with _lock:
+            self._returned = True
+            self._complete()
+
+    def close(self) -> None:
+        """Nothing more is sent."""
+        if self.waiter is not None:
+            for known in self._answers:
+                answer = known() if known is not None else None
+                if answer is not None:
+                    answer.close()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
-        self._index = {request._handle: at for at, request in enumerate(self._requests)}
-        self._open = len(self._requests)
-        self.responses: List[InferenceResponse | None] = [None] * self._open
+        self._open = 0
+        self._index = {id(request): at for at, request in enumerate(self._requests)}
+        self._answers: List[Any] = [None] * len(self._requests)
+        self.responses: List[InferenceResponse | None] = [None] * len(self._requests)
         self.waiter = Waiter()
 
     def _collect(self, at: int, response: InferenceResponse | None, flags: int) -> None:
-        with self._lock:
+        if response is not None:
+            response = snapshot(response)
+        with _lock:
             if response is not None:
-                if self.responses[at] is not None:
+                if self.responses[at] is not None and not response.has_error():
                     raise TritonModelException(
                         "a model that is not decoupled sends one response per request"
                     )
                 self.responses[at] = response
             if flags & RESPONSE_FINAL:
                 self._open -= 1
-            ended = self._open == 0
-        if ended and self.waiter is not None:
+                self._complete()
+
+    def _complete(self) -> None:
+        if self._returned and not self._open and self.waiter is not None:
             self._channel.complete(self.waiter)
+
+
+# Of all CollectedResponses: their use is rare. Reentrant, because a sender may be dropped by a
+# garbage collection that starts while this is held.
+_lock = threading.RLock()
+
+
+def snapshot(response: InferenceResponse) -> InferenceResponse:
+    """What the response is now, whatever the model does with its arrays."""
+    copy = InferenceResponse(error=response._error)
+    copy._parameters = response._parameters
+    copy._outputs = [tensor._snapshot() for tensor in response._outputs]
+    return copy

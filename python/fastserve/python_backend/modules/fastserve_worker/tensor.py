@@ -18,10 +18,12 @@ class Tensor:
     of the server's, of which its arrays are then views.
 
     Invariants: 1. `_array` is None only while `_source` is set (a received tensor that was not
-    looked at); 2. `_strings`, the elements as bytes, is set for BYTES tensors that models make.
+    looked at); 2. `_strings`, the elements as bytes, is set for BYTES tensors that models make;
+    3. what `_sent` tensors have in the server's memory is in a response that was sent, and no
+    array of the model's is a view of it.
     """
 
-    __slots__ = ("_array", "_name", "_shape", "_size", "_source", "_strings", "_type")
+    __slots__ = ("_array", "_name", "_sent", "_shape", "_size", "_source", "_strings", "_type")
 
     def __init__(self, name: str, array: Any) -> None:
         """`array`: a numpy array (anything else is converted). BYTES: of objects, str or bytes."""
@@ -34,6 +36,7 @@ class Tensor:
         self._type = kind = number_of(dtype)
         self._shape = array.shape
         self._source: Any = None
+        self._sent = False
         self._strings: List[bytes] | None = None
         if kind == STRING:
             self._strings = byte_tensors.strings_of(array)
@@ -76,7 +79,7 @@ class Tensor:
             )
         return dlpack.export(self._elements(), self._type)
 
-    def __dlpack__(self, **_: Any) -> Any:
+    def __dlpack__(self, stream: Any = None, **_: Any) -> Any:  # noqa: ARG002  CPU has none
         return self.to_dlpack()
 
     def __dlpack_device__(self) -> Tuple[int, int]:
@@ -96,6 +99,9 @@ class Tensor:
             base, offset = self._source
             if self._type == STRING:
                 array = self._read_strings(base, offset)
+            elif self._size and self._sent:
+                array = np.ndarray(self._shape, ELEMENTS[self._type], base, offset).copy()
+                self._source = None
             elif self._size:
                 array = np.ndarray(self._shape, ELEMENTS[self._type], base, offset)
                 base.base.views[id(array)] = (ref(array), offset)
@@ -111,14 +117,14 @@ class Tensor:
             address = block.segment.address + block.offset + offset
         return byte_tensors.read(address, self._size, self._shape)
 
-    def _location(self) -> Tuple[int, int] | None:
-        """Where the elements lie in the server's memory (segment, offset), if they do."""
+    def _location(self) -> Tuple[LentBlock, int] | None:
+        """Where the elements lie in the server's memory (block, offset in its segment), if so."""
         if self._source is not None:
             base, offset = self._source
             if base is None:
                 return None
             block = base.base
-            return block.segment.id, block.offset + offset
+            return block, block.offset + offset
         if self._strings is not None:
             return None
         array = self._array
@@ -129,11 +135,27 @@ class Tensor:
             return None
         known = owner.views.get(id(array))
         if known is not None and known[0]() is array:
-            return owner.segment.id, owner.offset + known[1]
+            return owner, owner.offset + known[1]
         if not array.flags.c_contiguous:
             return None
         address = array.__array_interface__["data"][0]
-        return owner.segment.id, address - owner.segment.address
+        return owner, address - owner.segment.address
+
+    def _send(self) -> Tuple[LentBlock, int] | None:
+        """_location(), if no array of the model's is a view of it, nor will be."""
+        if self._source is None or (self._array is not None and self._type != STRING):
+            return None
+        self._sent = True
+        return self._location()
+
+    def _snapshot(self) -> Tensor:
+        """A tensor with what this one holds now."""
+        if self._strings is not None or self._send() is not None:
+            return self
+        copy = received(self._name, self._type, self._shape, self._size, None, 0)
+        copy._source = None
+        copy._array = self._elements().copy()
+        return copy
 
     def _write(self, segment: Any, offset: int) -> None:
         """Copies the elements to a block."""
@@ -161,6 +183,7 @@ def received(name: str, kind: int, shape: Any, size: int, base: Any, offset: int
     tensor._size = size
     tensor._source = (base, offset)
     tensor._array = None
+    tensor._sent = False
     tensor._strings = None
     return tensor
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from .channel import Channel
 from .errors import TritonError
 from .messages import InferenceRequest, InferenceResponse, blank_request
+from .placement import Answer, Loan, Placement
 from .tensor import Tensor, received
 
 NOTHING = b"\0"
@@ -27,7 +28,7 @@ _INPUT = [struct.Struct(f"<BB{n}qQQ") for n in range(256)]
 _OUTPUT = [struct.Struct(f"<BB{n}qIQQ") for n in range(256)]
 _NO_TEXTS = bytes(12)
 _NO_NAMES = bytes(2)
-_ALIGNMENT = 64
+_NOWHERE = (0, 0)
 
 _names: Dict[bytes, str] = {}
 _packed_names: Dict[str, bytes] = {}
@@ -165,118 +166,108 @@ def _read_outputs(body: bytes, at: int, base: Any, start: int) -> List[Tensor]:
 
 # ---- what the worker sends
 
-
-class _Placement:
-    """Where tensors of one message go: first every size is added, then the block is taken, then
-    bytes are copied. Not thread-safe.
-    """
-
-    __slots__ = ("copies", "length")
-
-    def __init__(self) -> None:
-        self.length = 0
-        self.copies: List[Tuple[Tensor, int]] = []
-
-    def add(self, tensor: Tensor) -> int:
-        """The offset in the block that is to come."""
-        at = self.length
-        self.copies.append((tensor, at))
-        self.length = (at + tensor._size + _ALIGNMENT - 1) & -_ALIGNMENT
-        return at
-
-    def copy(self, channel: Channel) -> Tuple[int, int]:
-        """Takes the block and fills it: its segment and offset."""
-        if not self.length:
-            return 0, 0
-        segment, start = channel.arena.allocate(self.length)
-        try:
-            for tensor, at in self.copies:
-                tensor._write(segment, start + at)
-        except BaseException:
-            channel.arena.release(segment.id, start)
-            raise
-        return segment.id, start
-
-
 def error(message: str, code: int = TritonError.INTERNAL) -> bytes:
     """An error response."""
     return b"\2" + bytes((code,)) + text(message)
-
-
-class _Answer:
-    """One response on its way: bytes, and outputs whose place is known when the block is."""
-
-    __slots__ = ("head", "outputs")
-
-    def __init__(self, head: bytes, outputs: Sequence[Any] = ()) -> None:
-        self.head = head
-        self.outputs = outputs
 
 
 def _asked_for(outputs: List[Tensor], names: Sequence[str]) -> List[Tensor]:
     return [tensor for tensor in outputs if tensor._name in names]
 
 
-def _plan(response: Any, names: Sequence[str], placement: _Placement) -> _Answer:
+def _plan(
+    response: Any, names: Sequence[str], placement: Placement, find: Callable[[Tensor], Any]
+) -> Answer:
+    """`find` says where in the server's memory a tensor can be left."""
     if type(response) is bytes:
-        return _Answer(response)
+        return Answer(response)
     if response._error is not None:
-        return _Answer(error(response._error.message(), response._error.code()))
+        return Answer(error(response._error.message(), response._error.code()))
     outputs = _asked_for(response._outputs, names) if names else response._outputs
-    planned = [
-        (_name(tensor._name), tensor, tensor._location() if tensor._size else (0, 0))
+    found = [
+        (_name(tensor._name), tensor, find(tensor) if tensor._size else _NOWHERE)
         for tensor in outputs
     ]
     # Nothing fails from here on, so a response that cannot be sent takes no room.
-    planned = [
-        output if output[2] is not None else (output[0], output[1], placement.add(output[1]))
-        for output in planned
-    ]
+    planned = []
+    for name, tensor, place in found:
+        where: Any
+        if place is None:
+            where = placement.add(tensor)
+        elif place is _NOWHERE:
+            where = place
+        else:
+            block, offset = place
+            where = (block.segment.id, offset)
+            if block not in placement.blocks:
+                placement.blocks.append(block)
+        planned.append((name, tensor._type, tensor._shape, tensor._size, where))
     parameters = response._parameters
     head = b"\1" + (text(parameters) if parameters else b"\0\0\0\0") + _U16.pack(len(planned))
-    return _Answer(head, planned)
+    return Answer(head, planned)
 
 
-def _finish(answer: _Answer, segment: int, start: int, parts: List[bytes]) -> None:
+def _finish(answer: Answer, segment: int, start: int, parts: List[bytes]) -> None:
     parts.append(answer.head)
-    for name, tensor, place in answer.outputs:
+    for name, kind, shape, size, place in answer.outputs:
         parts.append(name)
-        shape = tensor._shape
         where = place if type(place) is tuple else (segment, start + place)
-        parts.append(
-            _OUTPUT[len(shape)].pack(tensor._type, len(shape), *shape, *where, tensor._size)
-        )
+        parts.append(_OUTPUT[len(shape)].pack(kind, len(shape), *shape, *where, size))
 
 
-def pack_responses(channel: Channel, execution: int, answers: Sequence[Tuple[Any, Any]]) -> bytes:
-    """RESPONSES. `answers`: per request a response, or one as bytes (NOTHING, `error()`), and the
-    names of the outputs that were asked for. What cannot be sent becomes an error.
-    """
-    placement = _Placement()
+def _plan_all(answers: List[Tuple[Any, Any]], placement: Placement) -> List[Answer]:
     planned = []
     for response, names in answers:
         try:
-            planned.append(_plan(response, names, placement))
+            planned.append(_plan(response, names, placement, Tensor._location))
         except Exception as failure:
-            planned.append(_Answer(error(f"the response cannot be sent: {failure}")))
+            planned.append(Answer(error(f"the response cannot be sent: {failure}")))
+    return planned
+
+
+def pack_responses(
+    channel: Channel, execution: int, answers: List[Tuple[Any, Any]], held: List[Any]
+) -> Tuple[bytes, Loan | None]:
+    """RESPONSES, and what is to be given back when it has been sent. `answers`: per request a
+    response, or one as bytes (NOTHING, `error()`), and the names of the outputs that were asked
+    for. What cannot be sent becomes an error. `held` refers to the requests. The caller has no
+    other references to requests and responses: these two lists are emptied when it matters.
+    """
+    placement = Placement()
+    planned = _plan_all(answers, placement)
+    loan = None
     try:
         segment, start = placement.copy(channel)
+        if placement.blocks:
+            answers.clear()
+            held.clear()
+            loan = Loan(placement.blocks)
+            loan.copy_kept(planned, placement)
+            if placement.ranges:
+                segment, start = placement.copy_ranges(channel)
     except Exception as failure:
         message = error(f"the responses cannot be sent: {failure}")
-        planned = [_Answer(message) for _ in planned]
+        planned = [Answer(message) for _ in planned]
         placement.length = segment = start = 0
     parts = [_BATCH.pack(execution, len(planned), segment, start, placement.length)]
     for answer in planned:
         _finish(answer, segment, start, parts)
-    return b"".join(parts)
+    return b"".join(parts), loan
+
+
+def check_response(response: Any, names: Sequence[str]) -> None:
+    """Raises what pack_response() would."""
+    _plan(response, names, Placement(), Tensor._location)
 
 
 def pack_response(
     channel: Channel, handle: int, flags: int, response: Any, names: Sequence[str]
 ) -> bytes:
-    """RESPONSE. What cannot be sent raises."""
-    placement = _Placement()
-    answer = _plan(response, names, placement)
+    """RESPONSE. What cannot be sent raises. The model goes on with its arrays, so only tensors that
+    it has no view of are left where they are.
+    """
+    placement = Placement()
+    answer = _plan(response, names, placement, Tensor._send)
     segment, start = placement.copy(channel)
     parts = [_RESPONSE.pack(handle, flags), _BLOCK.pack(segment, start, placement.length)]
     _finish(answer, segment, start, parts)
@@ -287,7 +278,7 @@ def pack_bls_request(
     channel: Channel, call: int, caller: int, decoupled: bool, request: InferenceRequest
 ) -> bytes:
     """BLS_REQUEST. What cannot be sent raises."""
-    placement = _Placement()
+    placement = Placement()
     inputs = [_pack_input(tensor, placement) for tensor in request._inputs]
     names = [_name(name) for name in request._requested]
     texts = [text(request._id), text(request._parameters), text(request._trace)]
@@ -315,7 +306,7 @@ def pack_bls_request(
     )
 
 
-def _pack_input(tensor: Tensor, placement: _Placement) -> bytes:
+def _pack_input(tensor: Tensor, placement: Placement) -> bytes:
     shape = tensor._shape
     offset = placement.add(tensor) if tensor._size else 0
     return _name(tensor._name) + _INPUT[len(shape)].pack(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Tuple
 
+from .backlog import Backlog
 from .calls import Calls
 from .channel import Channel, Waiter
 from .relief import Relief
@@ -28,13 +30,13 @@ class WorkerState:
         self.calls = Calls(channel, self._take_over)
         self.calls.default_caller = self._default_caller
         self.live: Dict[int, List[bool]] = {}
-        # What the senders of a request wait for whose reader does not keep up.
-        self.holds: Dict[int, Waiter] = {}
+        self.backlog = Backlog(channel, self._take_over)
         self.log_level = INFO
         self.version_directory = ""
         self.executing = False
         # Set by an event loop that runs on the main thread: where work goes instead of the queue.
         self.redirect: Callable[[Callable[[Any], None], Any], None] | None = None
+        self.loop_thread = 0  # its thread
         self._queue: Deque[Work] = deque()
         self._waiter = Waiter()
         self._armed = False
@@ -46,8 +48,16 @@ class WorkerState:
             self.redirect(function, argument)
             return
         self._queue.append((function, argument))
+        if self.redirect is not None:  # it came meanwhile and may have missed this
+            self.redirect(self.catch_up, None)
         self.channel.complete(self._waiter)
         self.relief.main_has_work()
+
+    def catch_up(self, _: Any) -> None:
+        """In the loop: what was queued before it began."""
+        while self._queue:
+            function, argument = self._queue.popleft()
+            function(argument)
 
     def next_work(self) -> Work:
         """What the main thread does next; it reads the channel itself until there is something."""
@@ -75,6 +85,10 @@ class WorkerState:
         if not self.arena.trim() and not self.executing and self._armed:
             self._armed = False
             self.channel.arm_idle(0)
+
+    def may_wait(self) -> bool:
+        """Whether nothing but the model's own code stands still when the calling thread does."""
+        return self.redirect is None or threading.get_ident() != self.loop_thread
 
     def _take_over(self) -> None:
         # With an event loop on the main thread the loop reads.
