@@ -105,9 +105,8 @@ Status SequenceStates::TakeRows(const StateSpec& state, const Tensor& output,
   // Rows of several types would be joined as if they were of the first one's.
   if (output.type != state.type) {
     return Status::Internal("model '" + spec_->name + "': the backend returned the state '" +
-                            state.output_name + "' as " +
-                            std::string(DataTypeName(output.type)) + ", expected " +
-                            std::string(DataTypeName(state.type)));
+                            state.output_name + "' as " + std::string(DataTypeName(output.type)) +
+                            ", expected " + std::string(DataTypeName(state.type)));
   }
   if (spec_->max_batch_size == 0) {
     taken->front().push_back(output);

@@ -30,9 +30,8 @@ Result<std::vector<std::size_t>> RowBegins(const Tensor& input, std::int64_t row
   if (begins.back() != input.data.size) {
     return Status::Internal("input '" + input.name + "' of type " +
                             std::string(DataTypeName(input.type)) + " and shape " +
-                            ShapeToString(input.shape) + " has " +
-                            std::to_string(input.data.size) + " bytes, expected " +
-                            std::to_string(begins.back()));
+                            ShapeToString(input.shape) + " has " + std::to_string(input.data.size) +
+                            " bytes, expected " + std::to_string(begins.back()));
   }
   return begins;
 }

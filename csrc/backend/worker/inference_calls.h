@@ -76,7 +76,7 @@ class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls>
   std::size_t controls_ GUARDED_BY(mutex_) = 0;
   std::size_t notifications_ GUARDED_BY(mutex_) = 0;
   bool crowded_ GUARDED_BY(mutex_) = false;
-  bool controlled_ GUARDED_BY(mutex_) = false;   // there was one
+  bool controlled_ GUARDED_BY(mutex_) = false;  // there was one
 };
 
 }  // namespace fastserve

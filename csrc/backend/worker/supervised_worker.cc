@@ -41,8 +41,8 @@ Status Stopping(const ModelSpec& spec) {
 Status NotInitialized(std::int64_t limit_ns) {
   std::string seconds;
   AppendJsonDouble(static_cast<double>(limit_ns) / 1e9, &seconds);
-  return Status::Unavailable("was killed, as it did not initialize within " + seconds +
-                             " s (stub-timeout-seconds of --backend-config)");
+  return Status::Internal("was killed, as it did not initialize within " + seconds +
+                          " s (stub-timeout-seconds of --backend-config)");
 }
 
 }  // namespace
@@ -135,8 +135,7 @@ bool SupervisedWorker::ready() const {
 }
 
 void SupervisedWorker::Run() {
-  Result<std::unique_ptr<WorkerLife>> first =
-      Begin(plan_, wakeup_, [this] { return !stopping(); });
+  Result<std::unique_ptr<WorkerLife>> first = Begin(plan_, wakeup_, [this] { return !stopping(); });
   if (first.ok()) BecomeReady(**first);
   {
     const MutexLock lock(mutex_);
@@ -164,7 +163,7 @@ void SupervisedWorker::Run() {
 
 Result<std::unique_ptr<WorkerLife>> SupervisedWorker::Begin(
     const WorkerPlan& plan, const std::shared_ptr<const Wakeup>& wakeup,
-    const std::function<bool()>& goes_on) {
+    const std::function<bool()>& goes_on, bool* died) {
   FASTSERVE_ASSIGN_OR_RETURN(std::unique_ptr<WorkerLife> life, WorkerLife::Start(plan, wakeup));
   const std::optional<WorkerGreeting>& greeting = life->session()->greeting();
   const std::int64_t limit_ns = plan.times.initialize_limit_ns;
@@ -173,8 +172,10 @@ Result<std::unique_ptr<WorkerLife>> SupervisedWorker::Begin(
     if (!goes_on()) return Stopping(*plan.spec);
     if (limit_ns != 0 && plan.clock->NowNs() >= until_ns)
       return life->End(NotInitialized(limit_ns));
-    if (const Status status = life->Step(until_ns); !status.ok() && !greeting)
+    if (const Status status = life->Step(until_ns); !status.ok() && !greeting) {
+      if (died != nullptr) *died = status.code() == StatusCode::kUnknown;
       return life->End(status);
+    }
   }
   if (greeting->error.empty()) return life;
   const std::string error = greeting->error;
@@ -270,15 +271,16 @@ std::unique_ptr<WorkerLife> SupervisedWorker::Restart(bool at_once) {
     if (!std::exchange(at_once, false)) BackOff();
     if (stopping()) return nullptr;
     tally_->OnRestart();
-    auto life = Begin(plan_, wakeup_, [this] {
+    bool died = false;
+    const auto goes_on = [this] {
       FailCancelled();
       return !stopping();
-    });
+    };
+    auto life = Begin(plan_, wakeup_, goes_on, &died);
     if (life.ok()) return std::move(*life);
     if (stopping()) return nullptr;
     tally_->OnDeath(life.status(), std::exchange(counts_as_ready_, false));
     LOG_ERROR(life.status().message());
-    const bool died = life.status().code() == StatusCode::kUnavailable;
     if (died && ++deaths < kDoubtfulStarts) continue;
     const MutexLock lock(mutex_);
     start_failure_ = life.status();
@@ -322,9 +324,8 @@ void SupervisedWorker::FailCancelled() {
   std::vector<Held> cancelled;
   {
     const MutexLock lock(mutex_);
-    const auto kept = std::stable_partition(held_.begin(), held_.end(), [](const Held& each) {
-      return !IsCancelled(*each.execution);
-    });
+    const auto kept = std::stable_partition(
+        held_.begin(), held_.end(), [](const Held& each) { return !IsCancelled(*each.execution); });
     cancelled.assign(kept, held_.end());
     held_.erase(kept, held_.end());
   }

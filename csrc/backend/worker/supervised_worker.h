@@ -46,8 +46,8 @@ class WorkerTally {
 //
 // Invariants: 1. every execution given to Execute is reported once, on the worker's thread; after
 // Stop inside Execute. 2. An execution waits while no worker is ready, unless the model could not
-// be initialized, or three starting workers in a row died: then it fails with the reason. It fails when all of its requests have been cancelled
-// meanwhile. 3. After Stop no process of it lives.
+// be initialized, or three starting workers in a row died: then it fails with the reason. It fails
+// when all of its requests have been cancelled meanwhile. 3. After Stop no process of it lives.
 class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWorker> {
  public:
   SupervisedWorker(WorkerPlan plan, std::shared_ptr<WorkerTally> tally);
@@ -78,10 +78,12 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
 
   void Run();
   // A worker whose model is initialized. `goes_on` is called whenever `wakeup` was notified; false:
-  // it is not wanted any more. Not OK: why there is none (it is buried).
+  // it is not wanted any more. Not OK: why there is none (it is buried); `died`, which may be null:
+  // it ended by itself.
   static Result<std::unique_ptr<WorkerLife>> Begin(const WorkerPlan& plan,
                                                    const std::shared_ptr<const Wakeup>& wakeup,
-                                                   const std::function<bool()>& goes_on);
+                                                   const std::function<bool()>& goes_on,
+                                                   bool* died = nullptr);
   Outcome Serve(WorkerLife* life) EXCLUDES(mutex_);
   // Null: stopping.
   std::unique_ptr<WorkerLife> Restart(bool at_once) EXCLUDES(mutex_);
@@ -105,7 +107,7 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   const std::shared_ptr<WorkerTally> tally_;
   const std::shared_ptr<const Wakeup> wakeup_;
   const std::shared_ptr<CancelHook> wakes_;  // by a cancellation of what is held
-  std::atomic<bool> stopping_{false};  // release in Stop, acquire in stopping()
+  std::atomic<bool> stopping_{false};        // release in Stop, acquire in stopping()
 
   // The worker's thread's.
   std::int64_t backoff_ns_;

@@ -14,7 +14,7 @@ namespace fastserve {
 namespace {
 
 constexpr std::int64_t kReadyLimitNs = 5'000'000'000;
-constexpr int kMostPackets = 64;  // before the owner looks at the rest of the world again
+constexpr int kMostPackets = 64;         // before the owner looks at the rest of the world again
 constexpr std::uint32_t kFinalFlag = 1;  // of RESPONSE
 constexpr std::uint32_t kRescheduledFlag = 2;
 

@@ -10,7 +10,7 @@ namespace fastserve {
 
 // FP32 X [1,2] = {5, 6} for model "other", from the peer's segment at 128.
 inline std::string BlsRequest(std::uint64_t call, std::uint64_t caller, std::uint64_t offset = 64,
-                       const std::string& parameters = "") {
+                              const std::string& parameters = "") {
   std::string body;
   PacketWriter writer(&body);
   writer.U64(call);

@@ -172,16 +172,16 @@ TEST(Notifications, BeyondTheLimitWaitInTheSocketAndKillNobody) {
   constexpr std::size_t kLimit = 4096;
   constexpr std::size_t kSent = 70'000;
   const auto host = std::make_shared<KeepingHost>();
-  const ScriptedModel loaded =
-      LoadScripted({[](PeerEnd& peer) {
-                     peer.Greet();
-                     const SeenExecution seen = peer.ExpectExecution();
-                     const std::string call = std::string(8, '\0') + "{}";
-                     for (std::size_t i = 0; i < kSent; ++i) peer.Send(PacketKind::kCall, call);
-                     peer.Echo(seen);
-                     peer.Expect(PacketKind::kFinalize);
-                   }},
-                   MakeSpec("python", 8), host);
+  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
+                                              peer.Greet();
+                                              const SeenExecution seen = peer.ExpectExecution();
+                                              const std::string call = std::string(8, '\0') + "{}";
+                                              for (std::size_t i = 0; i < kSent; ++i)
+                                                peer.Send(PacketKind::kCall, call);
+                                              peer.Echo(seen);
+                                              peer.Expect(PacketKind::kFinalize);
+                                            }},
+                                            MakeSpec("python", 8), host);
   AwaitedExecution awaited({MakeRequest("r", std::make_shared<RecordingSink>())});
   loaded.instance->Execute(&awaited.execution, &awaited);
   std::size_t answered = host->AnswerWhenThereAre(kLimit);

@@ -39,15 +39,14 @@ class BrokenFlags : public ::testing::TestWithParam<std::pair<std::uint32_t, std
 
 TEST_P(BrokenFlags, KillTheWorker) {
   const auto [flags, kind] = GetParam();
-  const ScriptedModel loaded =
-      LoadScripted({[flags, kind](PeerEnd& peer) {
-                     peer.Greet();
-                     const SeenExecution seen = peer.ExpectExecution();
-                     peer.Send(PacketKind::kResponse,
-                               FlaggedResponse(seen.requests.at(0).handle, flags, kind));
-                     peer.Expect(PacketKind::kFinalize);
-                   }},
-                   Decoupled());
+  const ScriptedModel loaded = LoadScripted(
+      {[flags, kind](PeerEnd& peer) {
+        peer.Greet();
+        const SeenExecution seen = peer.ExpectExecution();
+        peer.Send(PacketKind::kResponse, FlaggedResponse(seen.requests.at(0).handle, flags, kind));
+        peer.Expect(PacketKind::kFinalize);
+      }},
+      Decoupled());
   AwaitedExecution awaited({MakeRequest("r", std::make_shared<RecordingSink>())});
   EXPECT_THAT(RunBatch(*loaded.instance, &awaited).message(),
               HasSubstr("a RESPONSE with flags " + std::to_string(flags)));

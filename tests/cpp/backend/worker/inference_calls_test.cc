@@ -137,17 +137,17 @@ TEST(InferenceCalls, CancellingTheCallerCancelsWhatItCalled) {
 TEST(InferenceCalls, ACallOfACallerThatWasCancelledBeforeIsCancelled) {
   const auto host = std::make_shared<EchoingHost>();
   host->holds = true;
-  const ScriptedModel loaded = LoadScripted(
-      {[&](PeerEnd& peer) {
-        peer.Greet();
-        PutFloats(peer.AddSegment(kSegment, 4096, 4096));
-        const SeenExecution seen = peer.ExpectExecution();
-        (void)peer.Expect(PacketKind::kCancel);
-        peer.Send(PacketKind::kBlsRequest, BlsRequest(1, seen.requests.at(0).handle));
-        peer.Echo(seen);
-        EchoForEver(peer);
-      }},
-      MakeSpec("python", 8), host);
+  const ScriptedModel loaded =
+      LoadScripted({[&](PeerEnd& peer) {
+                     peer.Greet();
+                     PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+                     const SeenExecution seen = peer.ExpectExecution();
+                     (void)peer.Expect(PacketKind::kCancel);
+                     peer.Send(PacketKind::kBlsRequest, BlsRequest(1, seen.requests.at(0).handle));
+                     peer.Echo(seen);
+                     EchoForEver(peer);
+                   }},
+                   MakeSpec("python", 8), host);
   const RequestPtr caller = MakeRequest("r", std::make_shared<RecordingSink>());
   AwaitedExecution awaited({caller});
   loaded.instance->Execute(&awaited.execution, &awaited);

@@ -48,8 +48,7 @@ TEST(InitializeLimit, IsRefusedWhenItIsNoNumberOfSeconds) {
 
 TEST(InitializeLimit, ARestartThatHangsIsFollowedByAnother) {
   const ScriptedModel loaded = LoadScripted(
-      {[](PeerEnd& peer) { peer.Greet(); }, NeverInitializes, EchoForEver},
-      WithSetting("0.02"));
+      {[](PeerEnd& peer) { peer.Greet(); }, NeverInitializes, EchoForEver}, WithSetting("0.02"));
   while (loaded.launcher->launched() < 2) std::this_thread::yield();
   // It waits for the second one, and fails with the reason, unless the third one is there already.
   InferResponse response;
