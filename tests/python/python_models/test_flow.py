@@ -72,10 +72,10 @@ def test_a_decoupled_model_that_reschedules_fails_its_request(serve):
     with client_of(server) as client:
         answers = []
         tensor = grpcclient.InferInput("INPUT0", [1, 1], "FP32").set_data_from_numpy(row(1))
-        client.start_stream(lambda _, error: answers.append(error))
+        client.start_stream(lambda result, error: answers.append((result, error)))
         client.async_stream_infer("again", [tensor])
         client.stop_stream()
-    (error,) = answers
+    ((_, error),) = answers
     assert "needs sequence_batching with iterative_sequence" in str(error)
 
 
