@@ -1,5 +1,5 @@
-"""Where the bytes of a message's tensors are: copied into one block of this worker's, or left in the
-server's memory.
+"""Where the bytes of a message's tensors are: copied into one block of this worker's, or left in
+the server's memory.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from .memory import LentBlock, Segment
 from .tensor import Tensor
 
 _ALIGNMENT = 64
+NOWHERE = (0, 0)  # of outputs without bytes
 
 # Name, type, shape, size, and where: segment and offset, or the offset in a block that is to come.
 Output = Tuple[bytes, int, Sequence[int], int, Any]
@@ -32,6 +33,19 @@ class Placement:
         self.ranges: List[Tuple[Segment, int, int, int]] = []
         # The server's blocks that the message refers to.
         self.blocks: List[LentBlock] = []
+
+    def place(self, tensor: Tensor, found: Any) -> Any:
+        """Where an output is. `found`: a block of the server's that has it and the offset in its
+        segment, NOWHERE, or None when it is to be copied.
+        """
+        if found is None:
+            return self.add(tensor)
+        if found is NOWHERE:
+            return found
+        block, offset = found
+        if block not in self.blocks:
+            self.blocks.append(block)
+        return block.segment.id, offset
 
     def add(self, tensor: Tensor) -> int:
         """The offset in the block that is to come."""
@@ -115,9 +129,7 @@ class Loan:
         self._kept = [block for block in [known() for known in self._watched] if block is not None]
         for block in self._kept:
             for answer in planned:
-                answer.outputs = [
-                    placement.add_if_in(block, output) for output in answer.outputs
-                ]
+                answer.outputs = [placement.add_if_in(block, output) for output in answer.outputs]
 
     def give_back(self, channel: Channel) -> None:
         for block in self._kept:

@@ -79,7 +79,7 @@ class Tensor:
             )
         return dlpack.export(self._elements(), self._type)
 
-    def __dlpack__(self, stream: Any = None, **_: Any) -> Any:  # noqa: ARG002  CPU has none
+    def __dlpack__(self, stream: Any = None, **_: Any) -> Any:
         return self.to_dlpack()
 
     def __dlpack_device__(self) -> Tuple[int, int]:

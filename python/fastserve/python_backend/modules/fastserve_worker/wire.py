@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 from .channel import Channel
 from .errors import TritonError
 from .messages import InferenceRequest, InferenceResponse, blank_request
-from .placement import Answer, Loan, Placement
+from .placement import NOWHERE, Answer, Loan, Placement
 from .tensor import Tensor, received
 
 NOTHING = b"\0"
@@ -28,7 +28,6 @@ _INPUT = [struct.Struct(f"<BB{n}qQQ") for n in range(256)]
 _OUTPUT = [struct.Struct(f"<BB{n}qIQQ") for n in range(256)]
 _NO_TEXTS = bytes(12)
 _NO_NAMES = bytes(2)
-_NOWHERE = (0, 0)
 
 _names: Dict[bytes, str] = {}
 _packed_names: Dict[str, bytes] = {}
@@ -166,6 +165,7 @@ def _read_outputs(body: bytes, at: int, base: Any, start: int) -> List[Tensor]:
 
 # ---- what the worker sends
 
+
 def error(message: str, code: int = TritonError.INTERNAL) -> bytes:
     """An error response."""
     return b"\2" + bytes((code,)) + text(message)
@@ -185,23 +185,14 @@ def _plan(
         return Answer(error(response._error.message(), response._error.code()))
     outputs = _asked_for(response._outputs, names) if names else response._outputs
     found = [
-        (_name(tensor._name), tensor, find(tensor) if tensor._size else _NOWHERE)
+        (_name(tensor._name), tensor, find(tensor) if tensor._size else NOWHERE)
         for tensor in outputs
     ]
     # Nothing fails from here on, so a response that cannot be sent takes no room.
-    planned = []
-    for name, tensor, place in found:
-        where: Any
-        if place is None:
-            where = placement.add(tensor)
-        elif place is _NOWHERE:
-            where = place
-        else:
-            block, offset = place
-            where = (block.segment.id, offset)
-            if block not in placement.blocks:
-                placement.blocks.append(block)
-        planned.append((name, tensor._type, tensor._shape, tensor._size, where))
+    planned = [
+        (name, tensor._type, tensor._shape, tensor._size, placement.place(tensor, place))
+        for name, tensor, place in found
+    ]
     parameters = response._parameters
     head = b"\1" + (text(parameters) if parameters else b"\0\0\0\0") + _U16.pack(len(planned))
     return Answer(head, planned)
