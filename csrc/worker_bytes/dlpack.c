@@ -1,5 +1,6 @@
-// DLPack capsules over the memory of Python objects. In C, because they are destroyed wherever their
-// last reference goes, also while an exception is on its way: Python code would lose that exception.
+// DLPack capsules over the memory of Python objects. In C, because they are destroyed wherever
+// their last reference goes, also while an exception is on its way: Python code would lose that
+// exception.
 #include "dlpack.h"
 
 #include <stdint.h>
@@ -68,8 +69,8 @@ PyObject* ExportDlpack(PyObject* module, PyObject* arguments) {
   unsigned long long address = 0;
   unsigned char code = 0;
   unsigned char bits = 0;
-  if (!PyArg_ParseTuple(arguments, "OKbbO!O!", &owner, &address, &code, &bits, &PyTuple_Type, &shape,
-                        &PyTuple_Type, &strides)) {
+  if (!PyArg_ParseTuple(arguments, "OKbbO!O!", &owner, &address, &code, &bits, &PyTuple_Type,
+                        &shape, &PyTuple_Type, &strides)) {
     return NULL;
   }
   const Py_ssize_t count = PyTuple_Size(shape);

@@ -19,7 +19,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from fastserve.errors import InvalidArgumentError
 
@@ -27,10 +27,10 @@ from fastserve.errors import InvalidArgumentError
 _INTERPRETER = re.compile(r"bin/python[0-9.]*")
 _MOST_LINKS = 40  # followed on one way, as by Linux
 _READ_BYTES = 1 << 20
-_COMPRESSIONS: dict[bytes, Callable[[Path], IO[bytes]]] = {
-    b"\x1f\x8b": lambda path: gzip.open(path, "rb"),
-    b"BZh": lambda path: bz2.open(path, "rb"),
-    b"\xfd7zXZ\0": lambda path: lzma.open(path, "rb"),
+_COMPRESSIONS: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
 }
 _BROKEN = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 _LOCK = threading.Lock()
@@ -103,7 +103,8 @@ def _opened(archive: Path) -> IO[bytes]:
         magic = file.read(6)
     for start, opener in _COMPRESSIONS.items():
         if magic.startswith(start):
-            return opener(archive)
+            opened: IO[bytes] = opener(archive)
+            return opened
     return archive.open("rb")
 
 
@@ -138,9 +139,9 @@ def _refusal(member: tarfile.TarInfo, name: str, links: dict[str, str]) -> str:
         return "lies outside of the archive's folder, or might"
     if _passes(name, links):
         return "would be written through a link"
-    if member.islnk():
-        if _leaves(member.linkname) or _passes(posixpath.normpath(member.linkname), links):
-            return f"links to {member.linkname}, outside of the folder"
+    target = member.linkname
+    if member.islnk() and (_leaves(target) or _passes(posixpath.normpath(target), links)):
+        return f"links to {target}, outside of the folder"
     return ""
 
 

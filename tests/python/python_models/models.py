@@ -175,6 +175,43 @@ ENDLESS = model("""
         Path(path).write_text(str(sent))
     """)
 
+# Coroutines that send the first number of responses of 64 KiB each.
+ASYNC_STREAM = model("""
+    async def execute(self, requests):
+        for request in requests:
+            sender = request.get_response_sender()
+            for at in range(int(request.inputs()[0].as_numpy().ravel()[0])):
+                output = pb_utils.Tensor("OUTPUT0", np.full((1, 16384), at, np.float32))
+                sender.send(pb_utils.InferenceResponse([output]))
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    """)
+
+# Streams its input, which it changes between the responses.
+IN_PLACE_STREAM = model("""
+    def execute(self, requests):
+        for request in requests:
+            sender = request.get_response_sender()
+            x = request.inputs()[0].as_numpy()
+            for _ in range(4):
+                x += 1
+                sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT0", x)]))
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    """)
+
+# Keeps what it has returned and goes on adding to it.
+KEEPING = model("""
+    def execute(self, requests):
+        responses = []
+        for request in requests:
+            x = request.inputs()[0].as_numpy()
+            if hasattr(self, "sum"):
+                self.sum += x
+            else:
+                self.sum = x
+            responses.append(pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT0", self.sum)]))
+        return responses
+    """)
+
 _CALL = """
     def execute(self, requests):
         return [self.answer(request) for request in requests]
@@ -320,6 +357,9 @@ MODELS = {
     "about": (config("STRING"), ABOUT),
     "completing": ("", COMPLETING),
     "stream": (config(decoupled=True), STREAM),
+    "async_stream": (config(decoupled=True), ASYNC_STREAM),
+    "in_place_stream": (config(decoupled=True), IN_PLACE_STREAM),
+    "keeping": (config(), KEEPING),
     "endless": (config(decoupled=True), ENDLESS),
     "calling": (config(), calling("identity")),
     "calling_calling": (config(), calling("calling")),

@@ -202,3 +202,12 @@ def test_statistics_count_python_models(http):
     assert after["inference_stats"]["success"]["count"] == (
         before["inference_stats"]["success"]["count"] + 1
     )
+
+
+def test_what_a_model_keeps_and_changes_is_not_what_it_answered(server):
+    values = np.ones((1, 1 << 18), np.float32)
+    protocol = grpc_of(server)
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda _: infer(protocol, "keeping", values), range(40))
+        sums = [set(answer.as_numpy("OUTPUT0").ravel().tolist()) for answer in answers]
+    assert sorted(map(sorted, sums)) == [[n] for n in range(1, 41)]

@@ -113,6 +113,24 @@ def events(answer) -> list[dict]:
     return [json.loads(line.removeprefix("data: ")) for line in lines if line]
 
 
+def test_a_stream_of_one_array_that_changes_has_each_of_its_values(stream):
+    stream.send("in_place_stream", row(0))
+    assert [stream.value() for _ in range(4)] == [1, 2, 3, 4]
+
+
+def test_a_reader_that_stops_does_not_stop_the_other_streams_of_coroutines(server, stream):
+    host, port = server.url("http").split(":")
+    body = json.dumps({"INPUT0": [600]}).encode()
+    with socket.create_connection((host, int(port))) as stopped:
+        stopped.sendall(
+            b"POST /v2/models/async_stream/generate_stream HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        assert stopped.recv(1000)
+        stream.send("async_stream", row(5))
+        assert [stream.value() for _ in range(5)] == [0, 1, 2, 3, 4]
+
+
 def test_generate_answers_one_response(server):
     with post(server, "doubling/generate", {"INPUT0": [1, 2], "id": "x"}) as answer:
         body = json.loads(answer.read())

@@ -86,7 +86,7 @@ class Channel:
         self._followers: Deque[Waiter] = deque()
         self._buffer = bytearray(_INLINE_BYTES + 4096)
         self._received = memoryview(self._buffer)
-        self._released: Deque[Tuple[int, int]] = deque()
+        self._released: Deque[Tuple[int, int, int]] = deque()
         self._released_bytes = 0
         self._abandoned = False
         self.arena = BlockArena(self._announce, self._withdraw)
@@ -119,10 +119,12 @@ class Channel:
     def send_json(self, kind: int, value: Any) -> None:
         self.send(kind, json.dumps(value).encode())
 
-    def released(self, segment: int, offset: int, length: int) -> None:
-        """A block of the server's is not needed any more; it is told in time."""
-        self._released.append((segment, offset))
-        self._released_bytes += length
+    def released(self, block: Tuple[int, int, int]) -> None:
+        """A block of the server's (segment, offset, length) is not needed any more; it is told in
+        time.
+        """
+        self._released.append(block)
+        self._released_bytes += block[2]
         if len(self._released) > _URGENT_RELEASES or self._released_bytes > _URGENT_RELEASED_BYTES:
             self.flush_releases()
 
@@ -137,7 +139,8 @@ class Channel:
         parts = []
         try:
             while True:
-                parts.append(_BLOCK.pack(*self._released.popleft()))
+                segment, offset, _ = self._released.popleft()
+                parts.append(_BLOCK.pack(segment, offset))
         except IndexError:
             pass
         if parts:
@@ -207,7 +210,7 @@ class Channel:
         kind, packet_flags, segment, offset, length = _HEADER.unpack_from(self._buffer)
         if packet_flags & _OUT_OF_LINE:
             body = bytes(self._segments[segment].view[offset : offset + length])
-            self.released(segment, offset, length)
+            self.released((segment, offset, length))
         else:
             body = self._received[_HEADER.size : size].tobytes()
         try:

@@ -38,6 +38,11 @@ class _Batch:
         self.collected = collected
         self.answers: Answers = []
 
+    def let_go(self) -> None:
+        """No one but the model refers to the requests and responses from here on."""
+        self.answers.clear()
+        del self.requests, self.collected
+
 
 class Executor:
     """Executes batches on the main thread, in its event loop if `execute` is a coroutine function.
@@ -177,23 +182,22 @@ class Executor:
         return _Batch(execution, requests, collected)
 
     def _end(self, batch: _Batch) -> None:
-        """Only `batch`, and perhaps the model, refers to requests and responses: see
-        placement.Loan.
-        """
+        """Only `batch`, and perhaps the model, refers to requests and responses."""
         self._close(batch)
-        held = [batch.requests, batch.collected]
-        del batch.requests, batch.collected
-        body, loan = wire.pack_responses(self._channel, batch.execution, batch.answers, held)
+        body, gone = wire.pack_responses(
+            self._channel, batch.execution, batch.answers, batch.let_go
+        )
         self._channel.send(RESPONSES, body)
-        if loan is not None:
-            loan.give_back(self._channel)
+        for block in gone:
+            self._channel.released(block)
 
     def _close(self, batch: _Batch) -> None:
         live = self._state.live
         for request in batch.requests:
             live.pop(request._handle, None)
             request._sender = None  # it refers to all requests of the batch
-        batch.collected.close()
+        if batch.collected.waiter is not None:
+            batch.collected.close()
         handles = self._batches_with_gaps.pop(batch.execution, None)
         if handles is not None:
             given = iter(batch.answers)

@@ -69,7 +69,7 @@ class Segment:
 
 class LentBlock:
     """A block of the server's. numpy arrays over it keep it (it is their base); when the last of
-    them is gone it calls `released`, on whatever thread that happens.
+    them is gone it calls `released` with segment, offset and length, on whatever thread that is.
 
     `views` remembers where the arrays of tensors start: id -> (weak reference, offset). It spares
     an input that is returned as it is the question for its address, which numpy answers slowly.
@@ -86,7 +86,11 @@ class LentBlock:
     )
 
     def __init__(
-        self, segment: Segment, offset: int, length: int, released: Callable[[int, int, int], None]
+        self,
+        segment: Segment,
+        offset: int,
+        length: int,
+        released: Callable[[Tuple[int, int, int]], None],
     ) -> None:
         if offset + length > segment.size:
             raise ValueError(f"block {offset}+{length} is not in segment {segment.id}")
@@ -104,7 +108,7 @@ class LentBlock:
 
     def __del__(self) -> None:
         if hasattr(self, "released"):
-            self.released(self.segment.id, self.offset, self.length)
+            self.released((self.segment.id, self.offset, self.length))
 
 
 class BlockArena:
@@ -156,6 +160,11 @@ class BlockArena:
                 segment.idle_since = time.monotonic()
                 if self.free_bytes > KEPT_BYTES:
                     self._drop(segment)
+
+    def lent(self, identifier: int, offset: int) -> Segment:
+        """The segment of a block that is out. KeyError when it is not."""
+        with self._lock:
+            return self._lent[(identifier, offset)]
 
     def trim(self) -> bool:
         """Drops segments that were unused for long; whether free ones are left."""

@@ -142,12 +142,11 @@ class CollectedResponses:
             self._complete()
 
     def close(self) -> None:
-        """Nothing more is sent."""
-        if self.waiter is not None:
-            for known in self._answers:
-                answer = known() if known is not None else None
-                if answer is not None:
-                    answer.close()
+        """Nothing more is sent. After the first sender() only."""
+        for known in self._answers:
+            answer = known() if known is not None else None
+            if answer is not None:
+                answer.close()
 
     def _begin(self) -> None:
         self._open = 0

@@ -19,11 +19,11 @@ class Tensor:
 
     Invariants: 1. `_array` is None only while `_source` is set (a received tensor that was not
     looked at); 2. `_strings`, the elements as bytes, is set for BYTES tensors that models make;
-    3. what `_sent` tensors have in the server's memory is in a response that was sent, and no
-    array of the model's is a view of it.
+    3. `_source` is the block as an array, the offset in it, and whether a response that was sent is
+    there, in which case no array of the model's is a view of it.
     """
 
-    __slots__ = ("_array", "_name", "_sent", "_shape", "_size", "_source", "_strings", "_type")
+    __slots__ = ("_array", "_name", "_shape", "_size", "_source", "_strings", "_type")
 
     def __init__(self, name: str, array: Any) -> None:
         """`array`: a numpy array (anything else is converted). BYTES: of objects, str or bytes."""
@@ -36,7 +36,6 @@ class Tensor:
         self._type = kind = number_of(dtype)
         self._shape = array.shape
         self._source: Any = None
-        self._sent = False
         self._strings: List[bytes] | None = None
         if kind == STRING:
             self._strings = byte_tensors.strings_of(array)
@@ -79,7 +78,7 @@ class Tensor:
             )
         return dlpack.export(self._elements(), self._type)
 
-    def __dlpack__(self, stream: Any = None, **_: Any) -> Any:  # noqa: ARG002  CPU has none
+    def __dlpack__(self, stream: Any = None, **_: Any) -> Any:
         return self.to_dlpack()
 
     def __dlpack_device__(self) -> Tuple[int, int]:
@@ -96,10 +95,10 @@ class Tensor:
     def _elements(self) -> Any:
         array = self._array
         if array is None:
-            base, offset = self._source
+            base, offset, sent = self._source
             if self._type == STRING:
                 array = self._read_strings(base, offset)
-            elif self._size and self._sent:
+            elif self._size and sent:
                 array = np.ndarray(self._shape, ELEMENTS[self._type], base, offset).copy()
                 self._source = None
             elif self._size:
@@ -117,14 +116,14 @@ class Tensor:
             address = block.segment.address + block.offset + offset
         return byte_tensors.read(address, self._size, self._shape)
 
-    def _location(self) -> Tuple[LentBlock, int] | None:
-        """Where the elements lie in the server's memory (block, offset in its segment), if so."""
+    def _location(self) -> Tuple[LentBlock, int, int] | None:
+        """Where the elements lie in the server's memory (block, segment, offset), if so."""
         if self._source is not None:
-            base, offset = self._source
+            base, offset, _ = self._source
             if base is None:
                 return None
             block = base.base
-            return block, block.offset + offset
+            return block, block.segment.id, block.offset + offset
         if self._strings is not None:
             return None
         array = self._array
@@ -135,17 +134,18 @@ class Tensor:
             return None
         known = owner.views.get(id(array))
         if known is not None and known[0]() is array:
-            return owner, owner.offset + known[1]
+            return owner, owner.segment.id, owner.offset + known[1]
         if not array.flags.c_contiguous:
             return None
         address = array.__array_interface__["data"][0]
-        return owner, address - owner.segment.address
+        return owner, owner.segment.id, address - owner.segment.address
 
-    def _send(self) -> Tuple[LentBlock, int] | None:
+    def _send(self) -> Tuple[LentBlock, int, int] | None:
         """_location(), if no array of the model's is a view of it, nor will be."""
         if self._source is None or (self._array is not None and self._type != STRING):
             return None
-        self._sent = True
+        base, offset, _ = self._source
+        self._source = base, offset, True
         return self._location()
 
     def _snapshot(self) -> Tensor:
@@ -162,7 +162,7 @@ class Tensor:
         if self._strings is not None:
             byte_tensors.write(self._strings, segment.address + offset, self._size)
         elif self._source is not None:
-            base, start = self._source
+            base, start, _ = self._source
             segment.array[offset : offset + self._size] = base[start : start + self._size]
         elif self._size <= 16384:
             segment.view[offset : offset + self._size] = self._array.tobytes()
@@ -181,9 +181,8 @@ def received(name: str, kind: int, shape: Any, size: int, base: Any, offset: int
     tensor._type = kind
     tensor._shape = shape
     tensor._size = size
-    tensor._source = (base, offset)
+    tensor._source = (base, offset, False)
     tensor._array = None
-    tensor._sent = False
     tensor._strings = None
     return tensor
 

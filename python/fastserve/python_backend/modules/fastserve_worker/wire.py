@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 from .channel import Channel
 from .errors import TritonError
 from .messages import InferenceRequest, InferenceResponse, blank_request
-from .placement import Answer, Loan, Placement
+from .placement import Moves, Placement
 from .tensor import Tensor, received
 
 NOTHING = b"\0"
@@ -27,8 +27,9 @@ _VERSION = struct.Struct("<q")
 _INPUT = [struct.Struct(f"<BB{n}qQQ") for n in range(256)]
 _OUTPUT = [struct.Struct(f"<BB{n}qIQQ") for n in range(256)]
 _NO_TEXTS = bytes(12)
+_NOWHERE = (None, 0, 0)  # of outputs without bytes
+_NO_PLACEMENT = Placement()
 _NO_NAMES = bytes(2)
-_NOWHERE = (0, 0)
 
 _names: Dict[bytes, str] = {}
 _packed_names: Dict[str, bytes] = {}
@@ -166,6 +167,7 @@ def _read_outputs(body: bytes, at: int, base: Any, start: int) -> List[Tensor]:
 
 # ---- what the worker sends
 
+
 def error(message: str, code: int = TritonError.INTERNAL) -> bytes:
     """An error response."""
     return b"\2" + bytes((code,)) + text(message)
@@ -175,84 +177,138 @@ def _asked_for(outputs: List[Tensor], names: Sequence[str]) -> List[Tensor]:
     return [tensor for tensor in outputs if tensor._name in names]
 
 
+class _Answer:
+    """One response on its way: bytes, and outputs, as bytes if their place is known, else as name,
+    tensor, and offset in the block that is to come.
+    """
+
+    __slots__ = ("head", "outputs")
+
+    def __init__(self, head: bytes, outputs: Sequence[Any] = ()) -> None:
+        self.head = head
+        self.outputs = outputs
+
+
 def _plan(
     response: Any, names: Sequence[str], placement: Placement, find: Callable[[Tensor], Any]
-) -> Answer:
+) -> _Answer:
     """`find` says where in the server's memory a tensor can be left."""
     if type(response) is bytes:
-        return Answer(response)
+        return _Answer(response)
     if response._error is not None:
-        return Answer(error(response._error.message(), response._error.code()))
+        return _Answer(error(response._error.message(), response._error.code()))
     outputs = _asked_for(response._outputs, names) if names else response._outputs
     found = [
         (_name(tensor._name), tensor, find(tensor) if tensor._size else _NOWHERE)
         for tensor in outputs
     ]
     # Nothing fails from here on, so a response that cannot be sent takes no room.
-    planned = []
-    for name, tensor, place in found:
-        where: Any
-        if place is None:
-            where = placement.add(tensor)
-        elif place is _NOWHERE:
-            where = place
-        else:
-            block, offset = place
-            where = (block.segment.id, offset)
-            if block not in placement.blocks:
-                placement.blocks.append(block)
-        planned.append((name, tensor._type, tensor._shape, tensor._size, where))
+    planned = [
+        (name, tensor, placement.add(tensor))
+        if place is None
+        else _located(name, tensor, place, placement)
+        for name, tensor, place in found
+    ]
     parameters = response._parameters
     head = b"\1" + (text(parameters) if parameters else b"\0\0\0\0") + _U16.pack(len(planned))
-    return Answer(head, planned)
+    return _Answer(head, planned)
 
 
-def _finish(answer: Answer, segment: int, start: int, parts: List[bytes]) -> None:
+def _located(
+    name: bytes, tensor: Tensor, place: Tuple[Any, int, int], placement: Placement
+) -> bytes:
+    block, segment, offset = place
+    if block is not None and block not in placement.blocks:
+        placement.blocks.append(block)
+    shape = tensor._shape
+    count = len(shape)
+    return name + _OUTPUT[count].pack(tensor._type, count, *shape, segment, offset, tensor._size)
+
+
+def _finish(answer: _Answer, segment: int, start: int, parts: List[bytes]) -> None:
     parts.append(answer.head)
-    for name, kind, shape, size, place in answer.outputs:
-        parts.append(name)
-        where = place if type(place) is tuple else (segment, start + place)
-        parts.append(_OUTPUT[len(shape)].pack(kind, len(shape), *shape, *where, size))
+    parts.extend(_finished(answer.outputs, segment, start))
 
 
-def _plan_all(answers: List[Tuple[Any, Any]], placement: Placement) -> List[Answer]:
+def _plan_all(answers: List[Tuple[Any, Any]], placement: Placement) -> List[_Answer]:
     planned = []
     for response, names in answers:
         try:
             planned.append(_plan(response, names, placement, Tensor._location))
         except Exception as failure:
-            planned.append(Answer(error(f"the response cannot be sent: {failure}")))
+            planned.append(_Answer(error(f"the response cannot be sent: {failure}")))
     return planned
 
 
 def pack_responses(
-    channel: Channel, execution: int, answers: List[Tuple[Any, Any]], held: List[Any]
-) -> Tuple[bytes, Loan | None]:
-    """RESPONSES, and what is to be given back when it has been sent. `answers`: per request a
-    response, or one as bytes (NOTHING, `error()`), and the names of the outputs that were asked
-    for. What cannot be sent becomes an error. `held` refers to the requests. The caller has no
-    other references to requests and responses: these two lists are emptied when it matters.
+    channel: Channel,
+    execution: int,
+    answers: List[Tuple[Any, Any]],
+    let_go: Callable[[], None],
+) -> Tuple[bytes, Sequence[Tuple[int, int, int]]]:
+    """RESPONSES, and the blocks of the server's that are to be released when it has been sent.
+    `answers`: per request a response, or one as bytes (NOTHING, `error()`), and the names of the
+    outputs that were asked for. What cannot be sent becomes an error.
+
+    The message may refer to the server's blocks, which a model can write to. So a block that lives
+    on when the worker has forgotten requests and responses, by `let_go` (it empties `answers`), is
+    kept by the model, and what is in it is copied. The caller has no references beside it.
     """
     placement = Placement()
     planned = _plan_all(answers, placement)
-    loan = None
+    gone: Sequence[Tuple[int, int, int]] = ()
+    length = 0
     try:
         segment, start = placement.copy(channel)
+        length = placement.length
         if placement.blocks:
-            answers.clear()
-            held.clear()
-            loan = Loan(placement.blocks)
-            loan.copy_kept(planned, placement)
-            if placement.ranges:
-                segment, start = placement.copy_ranges(channel)
+            for answer in planned:
+                answer.outputs = _finished(answer.outputs, segment, start)
+            gone, kept = placement.let_go(channel, let_go)
+            if kept:
+                moves = Moves((segment, start), length, kept)
+                segment, start = _move(channel, planned, moves, length)
+                length = moves.length
     except Exception as failure:
         message = error(f"the responses cannot be sent: {failure}")
-        planned = [Answer(message) for _ in planned]
-        placement.length = segment = start = 0
-    parts = [_BATCH.pack(execution, len(planned), segment, start, placement.length)]
+        planned = [_Answer(message) for _ in planned]
+        length = segment = start = 0
+    parts = [_BATCH.pack(execution, len(planned), segment, start, length)]
     for answer in planned:
         _finish(answer, segment, start, parts)
-    return b"".join(parts), loan
+    return b"".join(parts), gone
+
+
+def _finished(outputs: Sequence[Any], segment: int, start: int) -> Sequence[Any]:
+    """The outputs without references to tensors."""
+    return [
+        output
+        if type(output) is bytes
+        else _located(output[0], output[1], (None, segment, start + output[2]), _NO_PLACEMENT)
+        for output in outputs
+    ]
+
+
+def _move(channel: Channel, planned: List[_Answer], moves: Moves, length: int) -> Tuple[int, int]:
+    """Has the outputs lie in another block, none in the server's that the model keeps."""
+    places = [
+        [(output, moves.place(*_BLOCK.unpack(output[-_BLOCK.size :]))) for output in answer.outputs]
+        for answer in planned
+    ]
+    segment, start = moves.copy(channel, length)
+    for answer, outputs in zip(planned, places):
+        answer.outputs = [
+            output
+            if at < 0
+            else output[: -_BLOCK.size] + _BLOCK.pack(segment, start + at, _size_of(output))
+            for output, at in outputs
+        ]
+    return segment, start
+
+
+def _size_of(output: bytes) -> int:
+    size: int = _BLOCK.unpack(output[-_BLOCK.size :])[2]
+    return size
 
 
 def check_response(response: Any, names: Sequence[str]) -> None:

@@ -44,8 +44,9 @@ class WorkerState:
 
     def deliver(self, function: Callable[[Any], None], argument: Any) -> None:
         """Has the main thread call `function(argument)`. From any thread."""
-        if self.redirect is not None:
-            self.redirect(function, argument)
+        redirect = self.redirect
+        if redirect is not None:
+            redirect(function, argument)
             return
         self._queue.append((function, argument))
         if self.redirect is not None:  # it came meanwhile and may have missed this
