@@ -25,21 +25,21 @@ std::string KeyOf(const ResourceSpec& resource, bool global) {
   return (global ? kGlobalPrefix : kDevicePrefix) + LowerCase(resource.name);
 }
 
-using Counts = std::map<std::string, std::uint32_t>;
+using ResourceCounts = std::map<std::string, std::uint32_t>;
 
-Counts NeedsOf(const InstanceGroupSpec& group) {
-  Counts needs;
+ResourceCounts NeedsOf(const InstanceGroupSpec& group) {
+  ResourceCounts needs;
   for (const ResourceSpec& resource : group.resources)
     needs[KeyOf(resource, resource.global)] = resource.count;
   return needs;
 }
 
 // What every execution of the model holds, whichever instance it is on.
-Counts LeastNeedsOf(const ModelSpec& spec) {
-  std::optional<Counts> least;
+ResourceCounts LeastNeedsOf(const ModelSpec& spec) {
+  std::optional<ResourceCounts> least;
   for (const InstanceGroupSpec& group : spec.instance_groups) {
     if (group.passive) continue;
-    Counts needs = NeedsOf(group);
+    ResourceCounts needs = NeedsOf(group);
     if (!least) {
       least = std::move(needs);
       continue;
@@ -47,11 +47,11 @@ Counts LeastNeedsOf(const ModelSpec& spec) {
     for (auto& [key, count] : *least)
       count = std::min(count, needs.contains(key) ? needs[key] : 0U);
   }
-  return least.value_or(Counts());
+  return least.value_or(ResourceCounts());
 }
 
-Counts HeldByAncestors(const InferRequest& request) {
-  Counts held;
+ResourceCounts HeldByAncestors(const InferRequest& request) {
+  ResourceCounts held;
   for (const InferRequest* cause = CauseOf(request); cause != nullptr; cause = CauseOf(*cause)) {
     if (cause->spec == nullptr || !cause->holds_instance.load(std::memory_order_relaxed)) continue;
     for (const auto& [key, count] : LeastNeedsOf(*cause->spec)) held[key] += count;
@@ -132,7 +132,7 @@ Result<std::unique_ptr<ResourceClaim>> RateLimiter::Register(const InstanceGroup
 }
 
 Status RateLimiter::CheckCallChain(const InferRequest& request, const ModelSpec& target) {
-  const Counts held = HeldByAncestors(request);
+  const ResourceCounts held = HeldByAncestors(request);
   if (held.empty()) return Status::Ok();
   std::string missing;
   const MutexLock lock(mutex_);
