@@ -155,6 +155,7 @@ TEST(InferenceCalls, ACallOfACallerThatWasCancelledBeforeIsCancelled) {
   EXPECT_TRUE(awaited.Await().ok());
   EXPECT_TRUE(host->last->cancelled());
   host->last->Fail(Status::Cancelled("cancelled"), FailureReason::kCanceled);
+  host->last.reset();  // which holds its caller, that the session, and that this host
 }
 
 // Makes a metric and a call in its initialize, which fails.
