@@ -207,15 +207,19 @@ def _plan(
             found.append((name, tensor, 0))
         else:
             found.append(_located(name, tensor, place, placement))
+    # Nothing fails from here on, so a response that cannot be sent takes no room.
     if copied:
-        # Nothing fails from here on, so a response that cannot be sent takes no room.
-        found = [
-            output if type(output) is bytes else (*output[:2], placement.add(output[1]))
-            for output in found
-        ]
+        found = _with_room(found, placement)
     parameters = response._parameters
     head = b"\1" + (text(parameters) if parameters else b"\0\0\0\0") + _U16.pack(len(found))
     return _Answer(head, found)
+
+
+def _with_room(found: List[Any], placement: Placement) -> List[Any]:
+    return [
+        output if type(output) is bytes else (*output[:2], placement.add(output[1]))
+        for output in found
+    ]
 
 
 def _located(
