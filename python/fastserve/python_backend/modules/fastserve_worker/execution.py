@@ -15,7 +15,7 @@ from .calls import caller
 from .channel import EXECUTED, RESPONSE, RESPONSES
 from .errors import PASSING, TritonError, TritonModelException, describe
 from .messages import RELEASE_RESCHEDULE, RESPONSE_FINAL, InferenceRequest, InferenceResponse
-from .responses import Answer, CollectedResponses, InferenceResponseSender
+from .responses import Answer, Batch, InferenceResponseSender
 from .worker_state import WorkerState
 
 _EXECUTED = struct.Struct("<QB")
@@ -23,25 +23,6 @@ _RESCHEDULED = 2  # a flag of RESPONSE
 _LOOK_EVERY = 16  # responses, for what came meanwhile
 
 Answers = List[Tuple[Any, Sequence[str]]]
-
-
-class _Batch:
-    """Requests on their way through the model, and what answers them."""
-
-    __slots__ = ("answers", "collected", "execution", "requests")
-
-    def __init__(
-        self, execution: int, requests: List[InferenceRequest], collected: CollectedResponses
-    ) -> None:
-        self.execution = execution
-        self.requests = requests
-        self.collected = collected
-        self.answers: Answers = []
-
-    def let_go(self) -> None:
-        """No one but the model refers to the requests and responses from here on."""
-        self.answers.clear()
-        del self.requests, self.collected
 
 
 class Executor:
@@ -130,10 +111,10 @@ class Executor:
             if type(result) is not list and asyncio.iscoroutine(result):
                 self._go_async(self._await_plain(batch, result))
                 return
-            if result is None and batch.collected.waiter is not None:
-                batch.collected.returned()
-                self._channel.wait(batch.collected.waiter)
-                result = batch.collected.responses
+            if result is None and batch.waiter is not None:
+                batch.returned()
+                self._channel.wait(batch.waiter)
+                result = batch.responses
             batch.answers = self._answers(batch.requests, result)
         except PASSING:
             raise
@@ -148,17 +129,17 @@ class Executor:
             return
         await self._await_plain(self._start(body))
 
-    async def _await_plain(self, batch: _Batch, coroutine: Any = None) -> None:
+    async def _await_plain(self, batch: Batch, coroutine: Any = None) -> None:
         """`coroutine`: what `execute` has returned, if it was called already."""
         try:
             result = coroutine or self._execute(batch.requests)
             if asyncio.iscoroutine(result):
                 result = await result
-            if result is None and batch.collected.waiter is not None:
-                batch.collected.returned()
+            if result is None and batch.waiter is not None:
+                batch.returned()
                 loop = asyncio.get_running_loop()
-                await loop.run_in_executor(None, self._channel.wait, batch.collected.waiter)
-                result = batch.collected.responses
+                await loop.run_in_executor(None, self._channel.wait, batch.waiter)
+                result = batch.responses
             batch.answers = self._answers(batch.requests, result)
         except PASSING:
             raise
@@ -167,41 +148,43 @@ class Executor:
         result = None
         self._end(batch)
 
-    def _start(self, body: bytes) -> _Batch:
+    def _start(self, body: bytes) -> Batch:
         execution, rows = wire.read_batch(self._channel, body)
-        requests = rows
-        if not self._empty_rows and not all(row._handle for row in rows):
-            requests = [row for row in rows if row._handle]
-            self._batches_with_gaps[execution] = [row._handle for row in rows]
-        collected = CollectedResponses(self._channel, requests)
+        requests = rows if self._empty_rows else self._without_gaps(execution, rows)
+        batch = Batch(self._channel, execution, requests)
         live = self._state.live
         for request in requests:
             live[request._handle] = request._cancelled
-            request._sender = collected.sender
+            request._sender = batch.sender
         caller.set(requests[0]._handle)
-        return _Batch(execution, requests, collected)
+        return batch
 
-    def _end(self, batch: _Batch) -> None:
+    def _without_gaps(self, execution: int, rows: List[InferenceRequest]) -> List[InferenceRequest]:
+        for row in rows:
+            if not row._handle:
+                self._batches_with_gaps[execution] = [row._handle for row in rows]
+                return [row for row in rows if row._handle]
+        return rows
+
+    def _end(self, batch: Batch) -> None:
         """Only `batch`, and perhaps the model, refers to requests and responses."""
-        self._close(batch)
+        live = self._state.live
+        for request in batch.requests:
+            live.pop(request._handle, None)
+            request._sender = None  # it refers to all requests of the batch
+        del request
+        if batch.waiter is not None:
+            batch.close()
+        if batch.execution in self._batches_with_gaps:
+            handles = self._batches_with_gaps.pop(batch.execution)
+            given = iter(batch.answers)
+            batch.answers = [next(given) if handle else (wire.NOTHING, ()) for handle in handles]
         body, gone = wire.pack_responses(
             self._channel, batch.execution, batch.answers, batch.let_go
         )
         self._channel.send(RESPONSES, body)
         for block in gone:
             self._channel.released(block)
-
-    def _close(self, batch: _Batch) -> None:
-        live = self._state.live
-        for request in batch.requests:
-            live.pop(request._handle, None)
-            request._sender = None  # it refers to all requests of the batch
-        if batch.collected.waiter is not None:
-            batch.collected.close()
-        handles = self._batches_with_gaps.pop(batch.execution, None)
-        if handles is not None:
-            given = iter(batch.answers)
-            batch.answers = [next(given) if handle else (wire.NOTHING, ()) for handle in handles]
 
     def _answers(self, requests: List[InferenceRequest], result: Any) -> Answers:
         if not isinstance(result, (list, tuple)):

@@ -4,7 +4,7 @@ the server's memory.
 
 from __future__ import annotations
 
-from typing import Callable, List, Tuple
+from typing import Callable, List, Sequence, Tuple
 from weakref import ref
 
 from .channel import Channel
@@ -49,7 +49,7 @@ class Placement:
 
     def let_go(
         self, channel: Channel, let_go: Callable[[], None]
-    ) -> Tuple[List[Tuple[int, int, int]], List[LentBlock]]:
+    ) -> Tuple[List[Tuple[int, int, int]], Sequence[LentBlock]]:
         """Has the worker forget the requests and responses of a message, by `let_go`. The blocks
         that the message refers to, and which nothing else needs: they are to be released when it
         was sent. And those that stay alive, because the model keeps an array of them or so.
@@ -59,10 +59,10 @@ class Placement:
         for block in self.blocks:
             block.released = gone.append
             watched.append(ref(block))
-        block = None  # type: ignore[assignment]
-        self.blocks.clear()
-        self.copies.clear()
+        del block, self.blocks, self.copies
         let_go()
+        if len(gone) == len(watched):
+            return gone, ()
         kept = [block for block in [known() for known in watched] if block is not None]
         for block in kept:
             block.released = channel.released
@@ -74,7 +74,7 @@ class Moves:
     `(segment, offset, size)`.
     """
 
-    def __init__(self, own: Tuple[int, int], length: int, kept: List[LentBlock]) -> None:
+    def __init__(self, own: Tuple[int, int], length: int, kept: Sequence[LentBlock]) -> None:
         """`own`: the block that the message has, of `length` bytes; `kept`: blocks of the server's
         that it may not refer to.
         """

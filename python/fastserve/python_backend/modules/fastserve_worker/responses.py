@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Sequence, Tuple
 from weakref import ref
 
 from . import current
@@ -95,9 +95,10 @@ class InferenceResponseSender:
         return self._answer.cancelled[0]
 
 
-class CollectedResponses:
-    """The responses of a batch whose model is not decoupled and answers through senders.
-    Thread-safe; costs next to nothing until the first sender is asked for.
+class Batch:
+    """Requests on their way through a model that is not decoupled, and what answers them: what it
+    returns, or `responses`, which it sends. Senders are thread-safe; they cost next to nothing
+    until the first one is asked for.
 
     Invariants: 1. only senders keep an Answer, so that the last one dropped ends its request;
     2. `waiter` is done when `execute` has returned and no request is open.
@@ -108,16 +109,22 @@ class CollectedResponses:
         "_channel",
         "_index",
         "_open",
-        "_requests",
         "_returned",
+        "answers",
+        "execution",
+        "requests",
         "responses",
         "waiter",
     )
 
-    def __init__(self, channel: Channel, requests: List[InferenceRequest]) -> None:
+    # By request, what is sent to the server (wire.pack_responses). Set before the end.
+    answers: List[Tuple[Any, Sequence[str]]]
+    responses: List[InferenceResponse | None]
+
+    def __init__(self, channel: Channel, execution: int, requests: List[InferenceRequest]) -> None:
         self._channel = channel
-        self._requests = requests
-        self._returned = False
+        self.execution = execution
+        self.requests = requests
         self.waiter: Waiter | None = None
 
     def sender(self, request: InferenceRequest) -> InferenceResponseSender:
@@ -141,6 +148,13 @@ class CollectedResponses:
             self._returned = True
             self._complete()
 
+    def let_go(self) -> None:
+        """No one but the model refers to the requests and responses from here on."""
+        self.answers.clear()
+        del self.requests
+        if self.waiter is not None:
+            del self.responses
+
     def close(self) -> None:
         """Nothing more is sent. After the first sender() only."""
         for known in self._answers:
@@ -150,9 +164,10 @@ class CollectedResponses:
 
     def _begin(self) -> None:
         self._open = 0
-        self._index = {id(request): at for at, request in enumerate(self._requests)}
-        self._answers: List[Any] = [None] * len(self._requests)
-        self.responses: List[InferenceResponse | None] = [None] * len(self._requests)
+        self._returned = False
+        self._index = {id(request): at for at, request in enumerate(self.requests)}
+        self._answers: List[Any] = [None] * len(self.requests)
+        self.responses = [None] * len(self.requests)
         self.waiter = Waiter()
 
     def _collect(self, at: int, response: InferenceResponse | None, flags: int) -> None:
@@ -174,7 +189,7 @@ class CollectedResponses:
             self._channel.complete(self.waiter)
 
 
-# Of all CollectedResponses: their use is rare. Reentrant, because a sender may be dropped by a
+# Of all batches: its use is rare. Reentrant, because a sender may be dropped by a
 # garbage collection that starts while this is held.
 _lock = threading.RLock()
 

@@ -28,7 +28,6 @@ _INPUT = [struct.Struct(f"<BB{n}qQQ") for n in range(256)]
 _OUTPUT = [struct.Struct(f"<BB{n}qIQQ") for n in range(256)]
 _NO_TEXTS = bytes(12)
 _NOWHERE = (None, 0, 0)  # of outputs without bytes
-_NO_PLACEMENT = Placement()
 _NO_NAMES = bytes(2)
 
 _names: Dict[bytes, str] = {}
@@ -198,20 +197,29 @@ def _plan(
     if response._error is not None:
         return _Answer(error(response._error.message(), response._error.code()))
     outputs = _asked_for(response._outputs, names) if names else response._outputs
-    found = [
-        (_name(tensor._name), tensor, find(tensor) if tensor._size else _NOWHERE)
-        for tensor in outputs
-    ]
+    found: List[Any] = []
+    copied = False
+    for tensor in outputs:
+        name = _name(tensor._name)
+        place = find(tensor) if tensor._size else _NOWHERE
+        if place is None:
+            copied = True
+            found.append((name, tensor, 0))
+        else:
+            found.append(_located(name, tensor, place, placement))
     # Nothing fails from here on, so a response that cannot be sent takes no room.
-    planned = [
-        (name, tensor, placement.add(tensor))
-        if place is None
-        else _located(name, tensor, place, placement)
-        for name, tensor, place in found
-    ]
+    if copied:
+        found = _with_room(found, placement)
     parameters = response._parameters
-    head = b"\1" + (text(parameters) if parameters else b"\0\0\0\0") + _U16.pack(len(planned))
-    return _Answer(head, planned)
+    head = b"\1" + (text(parameters) if parameters else b"\0\0\0\0") + _U16.pack(len(found))
+    return _Answer(head, found)
+
+
+def _with_room(found: List[Any], placement: Placement) -> List[Any]:
+    return [
+        output if type(output) is bytes else (*output[:2], placement.add(output[1]))
+        for output in found
+    ]
 
 
 def _located(
@@ -225,9 +233,18 @@ def _located(
     return name + _OUTPUT[count].pack(tensor._type, count, *shape, segment, offset, tensor._size)
 
 
-def _finish(answer: _Answer, segment: int, start: int, parts: List[bytes]) -> None:
-    parts.append(answer.head)
-    parts.extend(_finished(answer.outputs, segment, start))
+def _place(answer: _Answer, segment: int, start: int) -> None:
+    """The message's block is known."""
+    outputs = []
+    for output in answer.outputs:
+        if type(output) is not bytes:
+            name, tensor, at = output
+            shape = tensor._shape
+            where = (segment, start + at, tensor._size)
+            layout = _OUTPUT[len(shape)]
+            output = name + layout.pack(tensor._type, len(shape), *shape, *where)
+        outputs.append(output)
+    answer.outputs = outputs
 
 
 def _plan_all(answers: List[Tuple[Any, Any]], placement: Placement) -> List[_Answer]:
@@ -257,13 +274,14 @@ def pack_responses(
     placement = Placement()
     planned = _plan_all(answers, placement)
     gone: Sequence[Tuple[int, int, int]] = ()
-    length = 0
+    length = segment = start = 0
     try:
-        segment, start = placement.copy(channel)
-        length = placement.length
-        if placement.blocks:
+        if placement.length:
+            segment, start = placement.copy(channel)
+            length = placement.length
             for answer in planned:
-                answer.outputs = _finished(answer.outputs, segment, start)
+                _place(answer, segment, start)
+        if placement.blocks:
             gone, kept = placement.let_go(channel, let_go)
             if kept:
                 moves = Moves((segment, start), length, kept)
@@ -275,18 +293,9 @@ def pack_responses(
         length = segment = start = 0
     parts = [_BATCH.pack(execution, len(planned), segment, start, length)]
     for answer in planned:
-        _finish(answer, segment, start, parts)
+        parts.append(answer.head)
+        parts += answer.outputs
     return b"".join(parts), gone
-
-
-def _finished(outputs: Sequence[Any], segment: int, start: int) -> Sequence[Any]:
-    """The outputs without references to tensors."""
-    return [
-        output
-        if type(output) is bytes
-        else _located(output[0], output[1], (None, segment, start + output[2]), _NO_PLACEMENT)
-        for output in outputs
-    ]
 
 
 def _move(channel: Channel, planned: List[_Answer], moves: Moves, length: int) -> Tuple[int, int]:
@@ -325,9 +334,9 @@ def pack_response(
     placement = Placement()
     answer = _plan(response, names, placement, Tensor._send)
     segment, start = placement.copy(channel)
-    parts = [_RESPONSE.pack(handle, flags), _BLOCK.pack(segment, start, placement.length)]
-    _finish(answer, segment, start, parts)
-    return b"".join(parts)
+    _place(answer, segment, start)
+    head = _RESPONSE.pack(handle, flags) + _BLOCK.pack(segment, start, placement.length)
+    return b"".join([head, answer.head, *answer.outputs])
 
 
 def pack_bls_request(
