@@ -66,7 +66,7 @@ class BackendInstance {
   // or fails. A scheduler that has others gives it nothing. Thread safe, never blocks.
   virtual bool ready() const { return true; }
   // Called on the instance's thread when it has become ready again. Set before the first Execute.
-  virtual void set_on_ready(std::function<void()> /*on_ready*/) {}
+  virtual void set_on_ready(const std::function<void()>& /*on_ready*/) {}
   // Before the destructor, of an instance that never_blocks(): what runs ends soon, if need be as
   // failed, and what Execute is given from now on fails. Blocks until nothing runs, except on the
   // instance's own thread. Idempotent.
@@ -99,7 +99,7 @@ class BackendModel {
   virtual bool readiness_is_asked() const { return false; }
   // Asks the model itself as well, where it can be asked, for at most five seconds. `done` is
   // called once, on any thread, maybe inside the call.
-  virtual void CheckReady(std::function<void(Status)> done) { done(Ready()); }
+  virtual void CheckReady(const std::function<void(Status)>& done) { done(Ready()); }
   // Null for a model without worker processes.
   virtual std::optional<WorkerCounts> worker_counts() const { return std::nullopt; }
 };

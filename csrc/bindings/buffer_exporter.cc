@@ -19,7 +19,7 @@ int GetBuffer(PyObject* self, Py_buffer* buffer, int flags) {
                            /*readonly=*/1, flags);
 }
 
-void Dealloc(PyObject* self) {
+void DeallocExporter(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   reinterpret_cast<Exporter*>(self)->view.~BufferView();
   type->tp_free(self);
@@ -29,7 +29,7 @@ void Dealloc(PyObject* self) {
 PyTypeObject* ExporterType() {
   static PyTypeObject* type = [] {
     static PyType_Slot slots[] = {
-        {Py_tp_dealloc, reinterpret_cast<void*>(&Dealloc)},
+        {Py_tp_dealloc, reinterpret_cast<void*>(&DeallocExporter)},
         {Py_bf_getbuffer, reinterpret_cast<void*>(&GetBuffer)},
         {0, nullptr},
     };

@@ -55,9 +55,9 @@ void LoadedModel::Stop() {
   if (backend_model_) backend_model_->Stop();
 }
 
-void LoadedModel::CheckReady(std::function<void(Status)> done) {
+void LoadedModel::CheckReady(const std::function<void(Status)>& done) {
   if (backend_model_ == nullptr) return done(Status::Ok());
-  backend_model_->CheckReady(std::move(done));
+  backend_model_->CheckReady(done);
 }
 
 Status LoadedModel::StartEnsemble(const Environment& environment) {

@@ -67,7 +67,7 @@ class LoadedModel final : public CompletionListener,
     return backend_model_ != nullptr && backend_model_->readiness_is_asked();
   }
   // As BackendModel::CheckReady.
-  void CheckReady(std::function<void(Status)> done);
+  void CheckReady(const std::function<void(Status)>& done);
   std::optional<WorkerCounts> worker_counts() const {
     return backend_model_ ? backend_model_->worker_counts() : std::nullopt;
   }

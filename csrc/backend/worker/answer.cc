@@ -3,7 +3,7 @@
 #include <cstring>
 #include <utility>
 
-#include "backend/worker/json_object.h"
+#include "backend/worker/json_parameters.h"
 #include "inference/response_output.h"
 #include "protocol/input_tensor.h"
 #include "protocol/json_writer.h"

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "backend/worker/answer.h"
-#include "backend/worker/json_object.h"
+#include "backend/worker/json_parameters.h"
 #include "protocol/input_tensor.h"
 
 namespace fastserve {
@@ -55,7 +55,7 @@ Status ReadHead(PacketReader* reader, InferRequest* request, Status* refusal) {
   FASTSERVE_RETURN_IF_ERROR(ReadCorrelation(reader, request));
   FASTSERVE_ASSIGN_OR_RETURN(request->id, ReadName(reader));
   FASTSERVE_ASSIGN_OR_RETURN(const std::string parameters, ReadName(reader));
-  FASTSERVE_ASSIGN_OR_RETURN(const std::string trace, ReadName(reader));
+  FASTSERVE_RETURN_IF_ERROR(ReadName(reader).status());  // the trace
   Result<Parameters> parsed = ParseParameters(parameters);
   if (parsed.ok()) {
     request->parameters = std::move(*parsed);

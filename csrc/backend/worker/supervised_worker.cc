@@ -119,13 +119,13 @@ void SupervisedWorker::Drain(const std::shared_ptr<WorkerSession>& session) {
   wakeup_->Notify();
 }
 
-void SupervisedWorker::CheckReady(std::function<void(Status)> done) {
+void SupervisedWorker::CheckReady(const std::function<void(Status)>& done) {
   std::shared_ptr<WorkerSession> session;
   {
     const MutexLock lock(mutex_);
     if (session_ != nullptr && has_is_ready_) session = session_;
   }
-  if (session != nullptr) return session->CheckReady(std::move(done));
+  if (session != nullptr) return session->CheckReady(done);
   done(tally_->Ready());
 }
 
@@ -212,9 +212,9 @@ void SupervisedWorker::BecomeReady(const WorkerLife& life) {
   if (on_ready) on_ready();
 }
 
-void SupervisedWorker::set_on_ready(std::function<void()> on_ready) {
+void SupervisedWorker::set_on_ready(const std::function<void()>& on_ready) {
   const MutexLock lock(mutex_);
-  on_ready_ = std::move(on_ready);
+  on_ready_ = on_ready;
 }
 
 SupervisedWorker::Outcome SupervisedWorker::Serve(WorkerLife* life) {

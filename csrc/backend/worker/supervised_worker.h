@@ -57,10 +57,10 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   Status Start();
   void Execute(Execution* execution, ExecutionObserver* observer) EXCLUDES(mutex_);
   // `done` once, on any thread, maybe inside the call. Unavailable when no worker is ready.
-  void CheckReady(std::function<void(Status)> done) EXCLUDES(mutex_);
+  void CheckReady(const std::function<void(Status)>& done) EXCLUDES(mutex_);
   bool ready() const EXCLUDES(mutex_);
   // As BackendInstance::set_on_ready.
-  void set_on_ready(std::function<void()> on_ready) EXCLUDES(mutex_);
+  void set_on_ready(const std::function<void()>& on_ready) EXCLUDES(mutex_);
   // Blocks until what runs has ended and the process is gone, except on the worker's own thread.
   void Stop() EXCLUDES(mutex_);
 

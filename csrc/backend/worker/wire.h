@@ -124,7 +124,7 @@ class PacketReader {
     static_assert(std::is_integral_v<T>);
     T value{};
     const std::string_view bytes = Take(sizeof(T));
-    if (ok_) std::memcpy(&value, bytes.data(), sizeof(T));
+    if (ok_) std::memcpy(&value, bytes.data(), bytes.size());
     return value;
   }
   std::uint8_t U8() { return Number<std::uint8_t>(); }

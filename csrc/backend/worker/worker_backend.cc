@@ -21,8 +21,8 @@ class WorkerInstance final : public BackendInstance {
   bool never_blocks() const override { return true; }
   bool takes_requests() const override { return true; }
   bool ready() const override { return worker_->ready(); }
-  void set_on_ready(std::function<void()> on_ready) override {
-    worker_->set_on_ready(std::move(on_ready));
+  void set_on_ready(const std::function<void()>& on_ready) override {
+    worker_->set_on_ready(on_ready);
   }
   void Execute(Execution* execution, ExecutionObserver* observer) override {
     worker_->Execute(execution, observer);
@@ -42,7 +42,7 @@ WorkerPlan PlanOf(const WorkerBackendOptions& options, std::shared_ptr<const Mod
   plan.command.script = options.script;
   plan.command.environment = options.environment;
   for (const auto& [name, value] : worker.environment)
-    plan.command.environment.push_back(name + "=" + value);
+    plan.command.environment.emplace_back(name).append("=").append(value);
   plan.limits = limits;
   plan.times = options.times;
   if (limits.initialize_limit_ns) plan.times.initialize_limit_ns = *limits.initialize_limit_ns;
@@ -79,7 +79,7 @@ class WorkerModel final : public BackendModel {
   }
 
   Status Ready() const override {
-    const Status ready = tally_->Ready();
+    Status ready = tally_->Ready();
     if (ready.ok()) return ready;
     return Status::Unavailable("model '" + plan_.spec->name + "': " + ready.message());
   }
@@ -87,7 +87,7 @@ class WorkerModel final : public BackendModel {
   bool readiness_is_asked() const override { return true; }
 
   // One instance speaks for the model.
-  void CheckReady(std::function<void(Status)> done) override {
+  void CheckReady(const std::function<void(Status)>& done) override {
     std::shared_ptr<SupervisedWorker> asked;
     {
       const MutexLock lock(mutex_);
@@ -97,7 +97,7 @@ class WorkerModel final : public BackendModel {
       }
     }
     if (asked == nullptr || !asked->ready()) return done(Ready());
-    asked->CheckReady(std::move(done));
+    asked->CheckReady(done);
   }
 
   std::optional<WorkerCounts> worker_counts() const override { return tally_->counts(); }

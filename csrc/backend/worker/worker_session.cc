@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "backend/worker/json_object.h"
+#include "backend/worker/json_parameters.h"
 #include "backend/worker/state_rows.h"
 #include "base/log.h"
 #include "concurrency/delivery_scope.h"
@@ -105,12 +105,12 @@ void WorkerSession::OnCancel(const RequestPtr& request) {
   calls_->CancelCallsOf(*request);
 }
 
-void WorkerSession::CheckReady(std::function<void(Status)> done) {
+void WorkerSession::CheckReady(const std::function<void(Status)>& done) {
   {
     const MutexLock lock(mutex_);
     if (!ended_) {
       const std::uint64_t token = ++last_token_;
-      ready_checks_[token] = {clock_.NowNs() + kReadyLimitNs, std::move(done)};
+      ready_checks_[token] = {clock_.NowNs() + kReadyLimitNs, done};
       std::string body;
       PacketWriter(&body).U64(token);
       link_->Send(PacketKind::kCheckReady, body);
@@ -195,14 +195,14 @@ Status WorkerSession::Handle(const WorkerPacket& packet) {
 
 Status WorkerSession::OnInitialized(std::string_view body) {
   if (greeting_) return Broken("INITIALIZED a second time");
-  if (!IsValidUtf8(body)) return Broken("an INITIALIZED that is not UTF-8");
-  FASTSERVE_ASSIGN_OR_RETURN(const rapidjson::Document json, ParseJsonObject(body));
+  PacketReader reader(body);
   WorkerGreeting greeting;
-  greeting.error = JsonMember(json, "error");
-  greeting.has_is_ready = JsonFlag(json, "has_is_ready");
-  const auto config = json.FindMember("config");
-  if (config != json.MemberEnd() && config->value.IsObject())
-    greeting.config = JsonText(config->value);
+  greeting.has_is_ready = reader.U8() != 0;
+  greeting.error = reader.Text();
+  greeting.config = reader.Text();
+  if (!reader.ok() || !reader.at_end()) return Broken("an INITIALIZED of another length");
+  if (!IsValidUtf8(greeting.error) || !IsValidUtf8(greeting.config))
+    return Broken("an INITIALIZED that is not UTF-8");
   greeting_ = std::move(greeting);
   return Status::Ok();
 }

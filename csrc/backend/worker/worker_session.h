@@ -25,8 +25,8 @@ namespace fastserve {
 
 // What INITIALIZED says.
 struct WorkerGreeting {
-  std::string error;   // empty: the model is ready
-  std::string config;  // JSON text, with auto_complete
+  std::string error = {};   // empty: the model is ready
+  std::string config = {};  // JSON text, with auto_complete
   bool has_is_ready = false;
 };
 
@@ -51,7 +51,7 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   bool Execute(Execution* execution, ExecutionObserver* observer) EXCLUDES(mutex_);
   void OnCancel(const RequestPtr& request) override EXCLUDES(mutex_);
   // Asks the model's is_ready; `done` once, on the thread that polls.
-  void CheckReady(std::function<void(Status)> done) EXCLUDES(mutex_);
+  void CheckReady(const std::function<void(Status)>& done) EXCLUDES(mutex_);
   // Nothing runs, nothing is to be answered, and the model waits for nothing.
   bool idle() const EXCLUDES(mutex_);
   // Takes nothing from now on, if nothing runs; false when something does.

@@ -129,7 +129,7 @@ TEST_F(BlockArenaTest, ThreadsTakeAndGiveBackAtOnce) {
   for (int number = 1; number <= 4; ++number) {
     threads.emplace_back([&, number] {
       for (int i = 0; i < 500; ++i) {
-        const ArenaBlockPtr block = *arena->Allocate(static_cast<std::size_t>(64 << (i % 9)));
+        const ArenaBlockPtr block = *arena->Allocate(std::size_t{64} << (i % 9));
         std::memset(block->data(), number, block->size());
         std::this_thread::yield();
         if (block->data()[block->size() - 1] != static_cast<std::byte>(number)) ++wrong;

@@ -25,8 +25,8 @@ class AsynchronousInstance final : public BackendInstance {
   int depth() const override { return 2; }
   bool never_blocks() const override { return true; }
   bool ready() const override { return readiness_->ready; }
-  void set_on_ready(std::function<void()> on_ready) override {
-    readiness_->on_ready = std::move(on_ready);
+  void set_on_ready(const std::function<void()>& on_ready) override {
+    readiness_->on_ready = on_ready;
   }
   void Execute(Execution* execution, ExecutionObserver* observer) override {
     strings_->Begin(execution, observer);

@@ -52,7 +52,7 @@ TEST(RateLimiter, WithoutACountThereIsWhatTheMostDemandingInstanceNeeds) {
 }
 
 // Its groups need so many of "R".
-std::shared_ptr<ModelSpec> Spec(const std::string& name, std::vector<std::uint32_t> counts) {
+std::shared_ptr<ModelSpec> Spec(const std::string& name, const std::vector<std::uint32_t>& counts) {
   auto spec = std::make_shared<ModelSpec>();
   spec->name = name;
   for (const std::uint32_t count : counts)

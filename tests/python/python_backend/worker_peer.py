@@ -263,7 +263,16 @@ class WorkerPeer:
             "server": {"pid": os.getpid()},
         }
         self.send("INITIALIZE", json.dumps({**settings, **more}).encode())
-        return json.loads(self.receive("INITIALIZED"))
+        cursor = Cursor(self.receive("INITIALIZED"))
+        has_is_ready = bool(cursor.take("B"))
+        error = cursor.text()
+        completed = cursor.text()
+        assert cursor.at == len(cursor.body)
+        return {
+            "has_is_ready": has_is_ready,
+            "error": error or None,
+            "config": json.loads(completed) if completed else None,
+        }
 
     def finalize(self) -> int:
         self.send("FINALIZE")

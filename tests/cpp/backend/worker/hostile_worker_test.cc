@@ -217,7 +217,7 @@ const Hostility kHostilities[] = {
        peer.Send(PacketKind::kResponses, body);
      }},
     {"InitializedTwice", "INITIALIZED a second time",
-     [](PeerEnd& peer, const SeenExecution&) { peer.Send(PacketKind::kInitialized, "{}"); }},
+     [](PeerEnd& peer, const SeenExecution&) { peer.SendInitialized({}); }},
     {"CallThatIsNotUtf8", "a CALL that is not UTF-8",
      [](PeerEnd& peer, const SeenExecution&) {
        std::string body;

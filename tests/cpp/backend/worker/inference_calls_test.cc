@@ -164,7 +164,7 @@ void FailToInitialize(PeerEnd& peer) {
   PutFloats(peer.AddSegment(kSegment, 4096, 4096));
   peer.Send(PacketKind::kBlsRequest, BlsRequest(1, 0));
   peer.Send(PacketKind::kCall, std::string(8, '\0') + "{}");
-  peer.Send(PacketKind::kInitialized, R"({"error":"no weights"})");
+  peer.SendInitialized({.error = "no weights"});
   peer.Expect(PacketKind::kFinalize);
 }
 

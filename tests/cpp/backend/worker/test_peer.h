@@ -8,6 +8,7 @@
 
 #include <cstring>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -19,6 +20,7 @@
 
 #include "backend/worker/wire.h"
 #include "backend/worker/worker_process.h"
+#include "backend/worker/worker_session.h"
 #include "memory/memfd_segment.h"
 
 namespace fastserve {
@@ -79,7 +81,7 @@ inline constexpr std::uint32_t kSegment = kPeerSegment | 1;  // the id of the te
 // Used by one thread, the script's. Calls block; at the end of the channel they throw End.
 class PeerEnd {
  public:
-  struct End {};
+  struct End : std::exception {};
   struct Packet {
     PacketKind kind = PacketKind::kRelease;
     std::string body;
@@ -118,11 +120,17 @@ class PeerEnd {
     for (std::uint32_t i = 0; i < count; ++i) seen.requests.push_back(ReadRequest(&reader));
     return seen;
   }
-  void Greet(const std::string& members = "") {
+  void Greet(const WorkerGreeting& greeting = {}) {
     initialize = Expect(PacketKind::kInitialize).body;
-    Send(PacketKind::kInitialized, R"({"error":null,"config":null,"has_is_ready":false,)"
-                                   R"("decoupled":false)" +
-                                       members + "}");
+    SendInitialized(greeting);
+  }
+  void SendInitialized(const WorkerGreeting& greeting) {
+    std::string body;
+    PacketWriter writer(&body);
+    writer.U8(greeting.has_is_ready ? 1 : 0);
+    writer.Text(greeting.error);
+    writer.Text(greeting.config);
+    Send(PacketKind::kInitialized, body);
   }
 
   void Send(PacketKind kind, const std::string& body, int fd = -1, std::uint16_t flags = 0,
@@ -277,6 +285,7 @@ class ScriptedLauncher final : public WorkerLauncher {
             try {
               script(peer);
             } catch (const PeerEnd::End&) {
+              (void)0;  // the server closed the channel: so ends every script
             }
             shutdown(fd, SHUT_RDWR);
           }) {}

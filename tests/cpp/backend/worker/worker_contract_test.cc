@@ -263,8 +263,7 @@ TEST(WorkerContract, WhatComesWhileNoWorkerLivesWaitsForTheNext) {
 
 TEST(WorkerContract, AfterAFailedRestartRequestsFailWithItsReasonUntilOneSucceeds) {
   const auto fail = [](PeerEnd& peer) {
-    peer.Expect(PacketKind::kInitialize);
-    peer.Send(PacketKind::kInitialized, R"({"error":"no weights"})");
+    peer.Greet({.error = "no weights"});
     peer.Expect(PacketKind::kFinalize);
   };
   const ScriptedModel loaded =
@@ -319,8 +318,7 @@ TEST(WorkerContract, WhatADyingWorkerPrintedIsValidUtf8InTheError) {
 TEST(WorkerContract, AModelThatDoesNotInitializeDoesNotLoad) {
   WorkerBackendOptions options;
   options.launcher = std::make_shared<ScriptedLauncher>(std::vector<PeerScript>{[](PeerEnd& peer) {
-    peer.Expect(PacketKind::kInitialize);
-    peer.Send(PacketKind::kInitialized, R"({"error":"ImportError: no module"})");
+    peer.Greet({.error = "ImportError: no module"});
     peer.Expect(PacketKind::kFinalize);
   }});
   const auto backend = CreateWorkerBackend(std::move(options));
@@ -374,8 +372,7 @@ TEST(WorkerContract, LimitsThatAreNoNumbersAreRefused) {
 
 TEST(WorkerContract, IsReadyIsAskedWhenTheModelHasIt) {
   const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
-    peer.Expect(PacketKind::kInitialize);
-    peer.Send(PacketKind::kInitialized, R"({"error":null,"has_is_ready":true})");
+    peer.Greet({.has_is_ready = true});
     const auto packet = peer.Expect(PacketKind::kCheckReady);
     PacketReader reader(packet.body);
     std::string body;
@@ -395,8 +392,8 @@ TEST(WorkerContract, AutoCompleteReturnsTheConfigurationOfTheWorker) {
   WorkerBackendOptions options;
   std::string initialize;
   options.launcher = std::make_shared<ScriptedLauncher>(std::vector<PeerScript>{[&](PeerEnd& peer) {
-    initialize = peer.Expect(PacketKind::kInitialize).body;
-    peer.Send(PacketKind::kInitialized, R"({"error":null,"config":{"max_batch_size":4}})");
+    peer.Greet({.config = R"({"max_batch_size":4})"});
+    initialize = peer.initialize;
     peer.Expect(PacketKind::kFinalize);
   }});
   const auto backend = CreateWorkerBackend(std::move(options));

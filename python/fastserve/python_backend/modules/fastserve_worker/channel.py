@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import json
 import os
 import socket
 import struct
@@ -115,9 +114,6 @@ class Channel:
         except OSError:
             if not self._abandoned:
                 raise
-
-    def send_json(self, kind: int, value: Any) -> None:
-        self.send(kind, json.dumps(value).encode())
 
     def released(self, block: Tuple[int, int, int]) -> None:
         """A block of the server's (segment, offset, length) is not needed any more; it is told in

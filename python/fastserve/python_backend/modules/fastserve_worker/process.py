@@ -15,7 +15,7 @@ import struct
 import sys
 import threading
 import traceback
-from typing import Any, Callable, Dict, NoReturn
+from typing import Any, Callable, NoReturn
 
 from . import current, messages, user_model, wire
 from .channel import (
@@ -40,6 +40,7 @@ from .worker_state import IDLE_S, WorkerState
 
 _PR_SET_PDEATHSIG = 1
 _HANDLES = struct.Struct("<Q")
+_INITIALIZED = struct.Struct("<B")
 _READY = struct.Struct("<QB")
 
 
@@ -170,31 +171,21 @@ class Worker:
 
     def _initialize(self, body: bytes) -> None:
         settings = json.loads(body)
-        answer: Dict[str, Any] = {
-            "error": None,
-            "config": None,
-            "has_is_ready": False,
-            "decoupled": False,
-        }
+        error = config = ""
         try:
             self._prepare(settings)
             model_class = user_model.import_model(settings)
             if settings.get("auto_complete"):
-                answer["config"] = user_model.complete_config(model_class, settings)
+                config = user_model.complete_config(model_class, settings)
             else:
                 self._start_model(model_class, settings)
-                answer["has_is_ready"] = self._has_is_ready
-            answer["decoupled"] = user_model.is_decoupled(settings)
         except PASSING:
             raise
         except BaseException as failure:
-            answer["error"] = describe(failure)
+            error = describe(failure)
             traceback.print_exc()
-        try:
-            self._channel.send_json(INITIALIZED, answer)
-        except TypeError as failure:
-            answer.update(config=None, error=f"the configuration is not JSON: {failure}")
-            self._channel.send_json(INITIALIZED, answer)
+        greeting = _INITIALIZED.pack(self._has_is_ready) + wire.text(error) + wire.text(config)
+        self._channel.send(INITIALIZED, greeting)
 
     def _prepare(self, settings: Any) -> None:
         limit = int(settings.get("memory_limit_bytes", 0))

@@ -57,16 +57,19 @@ def import_model(settings: Dict[str, Any]) -> Any:
     return module.TritonPythonModel
 
 
-def complete_config(model_class: Any, settings: Dict[str, Any]) -> Dict[str, Any] | None:
-    """What auto_complete_config makes of the configuration; None when the model has none."""
+def complete_config(model_class: Any, settings: Dict[str, Any]) -> str:
+    """What auto_complete_config makes of the configuration, as JSON; "" when the model has none."""
     if not hasattr(model_class, "auto_complete_config"):
-        return None
+        return ""
     completed = model_class.auto_complete_config(ModelConfig(settings["model_config"]))
     if not isinstance(completed, ModelConfig):
         raise TritonModelException(
             f"auto_complete_config returned {type(completed).__name__}, expected ModelConfig"
         )
-    return completed.as_dict()
+    try:
+        return json.dumps(completed.as_dict())
+    except (TypeError, ValueError) as failure:
+        raise TritonModelException(f"the configuration is not JSON: {failure}") from None
 
 
 def create(model_class: Any, settings: Dict[str, Any]) -> Any:
