@@ -24,9 +24,10 @@ help: ## Show this list
 
 setup: $(SETUP) ## Install missing packages, make the virtual environment
 
-$(SETUP): requirements/dev.in requirements/files.in pyproject.toml tools/setup/packages.sh tools/setup/environment.sh
+$(SETUP): requirements/dev.in requirements/files.in pyproject.toml $(wildcard tools/setup/*.sh)
 	tools/setup/packages.sh
 	tools/setup/environment.sh $(PYTHON) $(VENV)
+	tools/setup/other_pythons.sh $(BIN)/python .cache/pythons
 	@touch $@
 
 build: $(SETUP) ## Build the extension into python/fastserve and the C++ tests

@@ -13,6 +13,7 @@ import pytest
 from tests.python.python_backend.conftest import write_python_model
 from tests.python.python_backend.worker_peer import Request
 
+ROOT = Path(__file__).resolve().parents[3]
 VERSIONS = [(3, minor) for minor in range(8, 15) if (3, minor) != sys.version_info[:2]]
 
 MODEL = """
@@ -39,11 +40,11 @@ class TritonPythonModel:
 
 
 def _candidates(version: str) -> list[str]:
-    """Interpreters by that name: of FASTSERVE_TEST_PYTHONS, of pyenv, on PATH."""
+    """Interpreters by that name: of FASTSERVE_TEST_PYTHONS, of `make setup`, on PATH."""
     named = os.environ.get("FASTSERVE_TEST_PYTHONS", "").split(os.pathsep)
-    pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+    made = ROOT / ".cache/pythons" / version / "bin/python"
     found = shutil.which(f"python{version}")
-    return [path for path in [*named, *map(str, pyenv), found or ""] if path]
+    return [path for path in [*named, str(made), found or ""] if path]
 
 
 @cache
@@ -51,6 +52,8 @@ def _interpreter(version: str) -> str | None:
     """One of that version that has numpy."""
     check = f"import sys, numpy; assert '%d.%d' % sys.version_info[:2] == '{version}'"
     for path in _candidates(version):
+        if not Path(path).is_file():
+            continue
         if subprocess.run([path, "-c", check], capture_output=True, check=False).returncode == 0:
             return path
     return None
