@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import tiny
-from clients import Loop, grpc_options, h2load, own_loop
+from clients import Loop, grpc_options, h2load, http_options, own_loop
 from copies import copies_per_input
 from harness import (
     Report,
@@ -34,7 +34,7 @@ from harness import (
 
 # isort: split
 from fastserve.tools.perf import payload
-from fastserve.tools.perf.model import ModelUnderLoad
+from fastserve.tools.perf.model import ModelUnderLoad, Target
 from fastserve.tools.perf.tensors import TensorData
 
 from tests.models.repository import write_repository
@@ -89,12 +89,16 @@ def triton(command: str, root: Path) -> Iterator[Server]:
         yield server
 
 
+def under_load(model: str) -> ModelUnderLoad:
+    return ModelUnderLoad(model, "", (), ("OUTPUT0",), 0)
+
+
 def message(model: str, tensor: TensorData) -> bytes:
-    return payload.grpc_message(ModelUnderLoad(model, "", (), ("OUTPUT0",), 0), [tensor])
+    return payload.grpc_message(under_load(model), [tensor])
 
 
-def large_message() -> bytes:
-    return message("large", TensorData("INPUT0", "FP32", (LARGE,), bytes(4 * LARGE)))
+def large_tensor() -> TensorData:
+    return TensorData("INPUT0", "FP32", (LARGE,), bytes(4 * LARGE))
 
 
 def strings_message() -> bytes:
@@ -109,6 +113,14 @@ def loop(server: Server, body: bytes, callers: int, seconds: float) -> Loop:
     return own_loop(grpc_options(server.grpc, tiny.INFER, body, callers), seconds)
 
 
+def http_loop(server: Server, model: str, tensor: TensorData, seconds: float) -> Loop:
+    """One caller who uses the binary tensor extension both ways."""
+    target = Target("http", "127.0.0.1", str(server.http), "")
+    body, json_size = payload.http_body([tensor], json_input=False, json_output=False)
+    request = payload.http_request(target, under_load(model), body, json_size)
+    return own_loop(http_options(server.http, request, 1), seconds)
+
+
 def compare_with_triton(
     report: Report, options: Any, ours: Server, theirs: Server, directory: Path
 ) -> None:
@@ -119,20 +131,27 @@ def compare_with_triton(
         options.rounds, *(lambda u=u: h2load(u, options.seconds, CALLERS, file) for u in urls)
     )
     report.compare(f"FP32 [1,16], {CALLERS} callers, h2load", *rates, "requests/s", ">= 3")
-    for what, body, target in (
-        ("FP32 [1,16], one caller, p50", small, "<= 0.5"),
-        ("4 MB in and out, one caller, p50", large_message(), "<= 0.4"),
-        (f"{STRINGS:,} strings in and out, one caller, p50", strings_message(), "<= 0.333"),
-    ):
+    large = large_tensor()
+    bodies = {
+        "FP32 [1,16], one caller, p50": (small, "<= 0.5"),
+        "4 MB in and out, one caller, p50": (message("large", large), "<= 0.4"),
+        f"{STRINGS:,} strings in and out, one caller, p50": (strings_message(), "<= 0.333"),
+    }
+    for what, (body, target) in bodies.items():
         latencies = alternate(
             options.rounds,
             *(lambda s=s, b=body: loop(s, b, 1, options.seconds).p50_us for s in (ours, theirs)),
         )
         report.compare(what, *latencies, "us", target)
+    latencies = alternate(
+        options.rounds,
+        *(lambda s=s: http_loop(s, "large", large, options.seconds).p50_us for s in (ours, theirs)),
+    )
+    report.compare("4 MB in and out over HTTP, one caller, p50", *latencies, "us", "<= 0.4")
 
 
 def measure_copies(report: Report, server: Server) -> None:
-    load = grpc_options(server.grpc, tiny.INFER, large_message(), 1)
+    load = grpc_options(server.grpc, tiny.INFER, message("large", large_tensor()), 1)
     copies = copies_per_input(server, load, 4 * LARGE)
     report.single("4 MB in and out, bytes copied in the server", copies, COPIES, "times")
 
