@@ -19,6 +19,36 @@ Status CheckDecoupled(const Engine& engine, const InferRequest& request) {
                              "exec(decoupled=True) or async_exec(decoupled=True)");
 }
 
+// While a call is under way its caller's execution lends its resources; the last response waits
+// until it has them back, so that the model never goes on without.
+class LendingSink final : public ResponseSink {
+ public:
+  LendingSink(std::shared_ptr<ResponseSink> sink, std::shared_ptr<ExecutionResources> resources)
+      : sink_(std::move(sink)), resources_(std::move(resources)) {}
+
+  void OnResponse(const RequestPtr& request, InferResponse response, bool final) override {
+    if (!final) return sink_->OnResponse(request, std::move(response), false);
+    // std::function wants to copy what it holds.
+    auto last = std::make_shared<InferResponse>(std::move(response));
+    resources_->TakeBack(
+        [sink = sink_, request, last] { sink->OnResponse(request, std::move(*last), true); });
+  }
+  bool congested() const override { return sink_->congested(); }
+  std::string_view decoupled_refusal() const override { return sink_->decoupled_refusal(); }
+
+ private:
+  const std::shared_ptr<ResponseSink> sink_;
+  const std::shared_ptr<ExecutionResources> resources_;
+};
+
+void LendResourcesOfCaller(InferRequest* request) {
+  if (request->caller == nullptr) return;
+  const std::shared_ptr<ExecutionResources> resources = request->caller->execution_resources();
+  if (resources == nullptr) return;
+  request->sink = std::make_shared<LendingSink>(std::move(request->sink), resources);
+  resources->Lend();
+}
+
 }  // namespace
 
 Engine* EngineHost::Enter() {
@@ -48,6 +78,7 @@ void EngineHost::Submit(const RequestPtr& request, bool allow_decoupled) {
   } else if (!allow_decoupled) {
     refusal = CheckDecoupled(*engine, *request);
   }
+  LendResourcesOfCaller(request.get());
   if (refusal.ok()) {
     // This thread has read the call; a cheap model runs on it.
     Lender lender;

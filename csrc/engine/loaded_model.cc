@@ -91,7 +91,6 @@ Status LoadedModel::Start(Backend* backend, const Environment& environment) {
     FASTSERVE_RETURN_IF_ERROR(CreateInstances(group, &options));
   }
   capacity_ = options.instances.size();
-  rate_limiter_ = environment.rate_limiter;
   if (spec_->sequence_batching.enabled) return StartSequences(std::move(options), environment);
   FASTSERVE_ASSIGN_OR_RETURN(scheduler_, DynamicBatcher::Create(std::move(options)));
   return Status::Ok();
@@ -190,11 +189,8 @@ Status LoadedModel::Admit(InferRequest* request, FailureReason* reason) {
   if (spec_->decoupled && !request->sink->decoupled_refusal().empty())
     return Status::Unsupported(std::string(request->sink->decoupled_refusal()));
   FASTSERVE_RETURN_IF_ERROR(ValidateRequest(request));
-  if (CauseOf(*request) != nullptr) {
+  if (CauseOf(*request) != nullptr)
     FASTSERVE_RETURN_IF_ERROR(CheckCallChain(*request, *spec_, capacity_));
-    if (rate_limiter_ != nullptr)
-      FASTSERVE_RETURN_IF_ERROR(rate_limiter_->CheckCallChain(*request, *spec_));
-  }
   if (request->parent != nullptr) {
     request->input_bytes = 0;  // the parent's inputs are counted; what lies between steps is not
     return Status::Ok();

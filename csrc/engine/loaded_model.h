@@ -105,7 +105,6 @@ class LoadedModel final : public CompletionListener,
   std::atomic<double> load_seconds_{0.0};
   // What it can run at once, in the sense of CheckCallChain.
   std::size_t capacity_ = 0;
-  std::shared_ptr<RateLimiter> rate_limiter_;    // null: no limits, or an ensemble
   std::shared_ptr<BackendModel> backend_model_;  // outlives the passive instances
   std::vector<std::unique_ptr<BackendInstance>> passive_instances_;
   std::shared_ptr<Scheduler> scheduler_;

@@ -112,6 +112,16 @@ void InferRequest::NotifyRoom() {
   if (hook) hook->OnRoom(shared_from_this());
 }
 
+void InferRequest::SetExecutionResources(std::shared_ptr<ExecutionResources> resources) {
+  const HookGuard guard(hook_lock_);
+  execution_resources_.swap(resources);
+}
+
+std::shared_ptr<ExecutionResources> InferRequest::execution_resources() {
+  const HookGuard guard(hook_lock_);
+  return execution_resources_;
+}
+
 bool InferRequest::SetCancelHook(std::shared_ptr<CancelHook> hook) {
   const HookGuard guard(hook_lock_);
   hook_.swap(hook);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -54,6 +55,20 @@ class CancelHook {
   // Takes the request out and completes it as CANCELLED if it is still waiting; does nothing
   // otherwise. Any thread.
   virtual void OnCancel(const RequestPtr& request) = 0;
+};
+
+// What an execution holds beside its instance: the rate limiter's resources. While its model waits
+// for calls of its own, others may have them: whoever waits holds none. Thread safe; nothing
+// blocks.
+class ExecutionResources {
+ public:
+  virtual ~ExecutionResources() = default;
+  // A call begins: until the last one has ended the resources are anyone's.
+  virtual void Lend() = 0;
+  // A call has ended. `then` is called once, when the resources are held again: inside this call
+  // if nothing is to be waited for (other calls go on, the execution has ended), otherwise on any
+  // thread, maybe with a scheduler's lock held: it must not block or call the engine.
+  virtual void TakeBack(std::function<void()> then) = 0;
 };
 
 struct RequestedOutput {
@@ -128,7 +143,6 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
   // True while an execution of this request occupies an instance, or a place of an ensemble with
   // max_inflight_requests: what the deadlock rule of docs/design/005 looks at. Orders nothing.
   std::atomic<bool> holds_instance{false};
-
   // Others are given the response too: it is made and sent although this request is cancelled. Set
   // by the response cache, at any time.
   std::atomic<bool> response_is_shared{false};
@@ -176,6 +190,11 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
     return cancelled() && !response_is_shared.load(std::memory_order_relaxed);
   }
 
+  // For schedulers, before each execution: what it holds; null without a rate limiter.
+  void SetExecutionResources(std::shared_ptr<ExecutionResources> resources);
+  // Of the execution that this request is in, or was last. Any thread.
+  std::shared_ptr<ExecutionResources> execution_resources();
+
   // For schedulers: who is told of a cancellation while the request waits; null when it no longer
   // waits. Returns false when the request was cancelled already (the hook is then not called).
   bool SetCancelHook(std::shared_ptr<CancelHook> hook);
@@ -186,10 +205,11 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
 
   std::atomic<bool> cancelled_{false};
   std::atomic<bool> completed_{false};
-  // Guards the hooks; held for a pointer copy only.
+  // Guards what follows; held for a pointer copy only.
   std::atomic_flag hook_lock_ = ATOMIC_FLAG_INIT;
   std::shared_ptr<CancelHook> hook_;
   std::shared_ptr<RoomHook> room_hook_;
+  std::shared_ptr<ExecutionResources> execution_resources_;
 };
 
 }  // namespace fastserve

@@ -326,9 +326,11 @@ void DynamicBatcher::DropAllLocked(Dropped* dropped) {
 }
 
 void DynamicBatcher::FillSlotLocked(std::size_t request_count, BatchSlot* slot) {
+  const auto resources = slot->claim() == nullptr ? nullptr : slot->claim()->resources();
   for (std::size_t i = 0; i < request_count; ++i) {
     slot->requests().push_back(queue_.Remove(queue_.front()));
     EndWaiting(*slot->requests().back());
+    if (resources != nullptr) slot->requests().back()->SetExecutionResources(resources);
   }
   slot->set_ticket(next_ticket_++);
 }
@@ -386,10 +388,10 @@ void DynamicBatcher::OnCancel(const RequestPtr& request) {
 }
 
 void DynamicBatcher::ReleaseSlot(BatchSlot* slot, const BatchRun& run) {
+  if (slot->claim() != nullptr) slot->claim()->GiveBack();
   {
     const MutexLock lock(mutex_);
     if (tuning_) tuning_->OnCompleted(run.batch_size, run.cost_ns, run.end_ns);
-    if (slot->claim() != nullptr) slot->claim()->GiveBack();
     idle_slots_.push_back(slot);
     --running_[slot->instance_index()];
   }

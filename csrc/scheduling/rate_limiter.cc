@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <cctype>
-#include <optional>
 #include <set>
-
-#include "inference/call_chain.h"
+#include <utility>
 
 namespace fastserve {
 
@@ -25,73 +23,149 @@ std::string KeyOf(const ResourceSpec& resource, bool global) {
   return (global ? kGlobalPrefix : kDevicePrefix) + LowerCase(resource.name);
 }
 
-using ResourceCounts = std::map<std::string, std::uint32_t>;
-
-ResourceCounts NeedsOf(const InstanceGroupSpec& group) {
-  ResourceCounts needs;
-  for (const ResourceSpec& resource : group.resources)
-    needs[KeyOf(resource, resource.global)] = resource.count;
-  return needs;
-}
-
-// What every execution of the model holds, whichever instance it is on.
-ResourceCounts LeastNeedsOf(const ModelSpec& spec) {
-  std::optional<ResourceCounts> least;
-  for (const InstanceGroupSpec& group : spec.instance_groups) {
-    if (group.passive) continue;
-    ResourceCounts needs = NeedsOf(group);
-    if (!least) {
-      least = std::move(needs);
-      continue;
-    }
-    for (auto& [key, count] : *least)
-      count = std::min(count, needs.contains(key) ? needs[key] : 0U);
-  }
-  return least.value_or(ResourceCounts());
-}
-
-ResourceCounts HeldByAncestors(const InferRequest& request) {
-  ResourceCounts held;
-  for (const InferRequest* cause = CauseOf(request); cause != nullptr; cause = CauseOf(*cause)) {
-    if (cause->spec == nullptr || !cause->holds_instance.load(std::memory_order_relaxed)) continue;
-    for (const auto& [key, count] : LeastNeedsOf(*cause->spec)) held[key] += count;
-  }
-  return held;
-}
-
 }  // namespace
 
-ResourceClaim::~ResourceClaim() { limiter_.Unregister(this); }
+// Kept by its requests, maybe for longer than the claim. Locks: its own, then the limiter's.
+class ResourceClaim::Lease final : public ExecutionResources {
+ public:
+  explicit Lease(ResourceClaim* claim) : claim_(claim) {}
+
+  void Lend() override {
+    std::function<void()> then;
+    Leases served;
+    {
+      const MutexLock lock(mutex_);
+      if (++calls_ != 1 || claim_ == nullptr) return;
+      then = std::exchange(then_, nullptr);  // nothing is to be had back for now
+      claim_->LendAll(&served);
+    }
+    if (then) then();
+    Tell(served);
+  }
+
+  void TakeBack(std::function<void()> then) override {
+    Leases served;
+    {
+      const MutexLock lock(mutex_);
+      if (--calls_ == 0 && claim_ != nullptr && !claim_->TakeBackAll(&served))
+        then_ = std::exchange(then, nullptr);
+    }
+    if (then) then();
+    Tell(served);
+  }
+
+  // The claim was reserved; much may have happened since.
+  void OnReserved() {
+    std::function<void()> then;
+    {
+      const MutexLock lock(mutex_);
+      if (claim_ != nullptr && claim_->HasAll()) then = std::exchange(then_, nullptr);
+    }
+    if (then) then();
+  }
+
+  // The execution has ended: the claim is another's.
+  void End() {
+    std::function<void()> then;
+    {
+      const MutexLock lock(mutex_);
+      claim_ = nullptr;
+      then = std::exchange(then_, nullptr);
+    }
+    if (then) then();
+  }
+
+ private:
+  Mutex mutex_;
+  ResourceClaim* claim_ GUARDED_BY(mutex_);  // null: the execution has ended
+  std::size_t calls_ GUARDED_BY(mutex_) = 0;
+  std::function<void()> then_ GUARDED_BY(mutex_);  // set while the claim waits in line
+};
+
+ResourceClaim::~ResourceClaim() {
+  GiveBack();
+  limiter_.Unregister(this);
+}
 
 bool ResourceClaim::TryTake() {
-  const MutexLock lock(limiter_.mutex_);
-  if (state_ == State::kIdle) {
-    state_ = State::kWaiting;
-    // Who was away does not catch up on what it missed.
-    start_tag_ = std::max(start_tag_, limiter_.virtual_time_);
-    limiter_.ServeLineLocked(this);
+  Leases served;
+  bool taken = false;
+  {
+    const MutexLock lock(limiter_.mutex_);
+    if (state_ == State::kIdle) {
+      state_ = State::kWaiting;
+      // Who was away does not catch up on what it missed.
+      start_tag_ = std::max(start_tag_, limiter_.virtual_time_);
+      limiter_.ServeLineLocked(this, &served);
+    }
+    if (state_ == State::kReserved) {
+      state_ = State::kHeld;
+      lease_ = std::make_shared<Lease>(this);
+      taken = true;
+    }
   }
-  if (state_ != State::kReserved) return false;
-  state_ = State::kHeld;
-  return true;
+  Tell(served);
+  return taken;
 }
 
 void ResourceClaim::GiveBack() {
+  std::shared_ptr<Lease> lease;
+  {
+    const MutexLock lock(limiter_.mutex_);
+    lease.swap(lease_);
+  }
+  if (lease == nullptr) return;
+  lease->End();  // first: from now on it leaves this alone
+  Leases served;
+  LendAll(&served);
+  Tell(served);
+}
+
+std::shared_ptr<ExecutionResources> ResourceClaim::resources() const {
   const MutexLock lock(limiter_.mutex_);
-  if (state_ != State::kHeld) return;
+  return lease_;
+}
+
+void ResourceClaim::LendAll(Leases* served) {
+  const MutexLock lock(limiter_.mutex_);
+  if (state_ == State::kWaiting) {
+    start_tag_ += priority_;  // as TakeBackAll found it
+  } else if (state_ != State::kIdle) {
+    limiter_.ReturnLocked(*this);
+  }
   state_ = State::kIdle;
-  limiter_.ReturnLocked(*this);
-  limiter_.ServeLineLocked(nullptr);
+  limiter_.ServeLineLocked(nullptr, served);
+}
+
+bool ResourceClaim::TakeBackAll(Leases* served) {
+  const MutexLock lock(limiter_.mutex_);
+  state_ = State::kWaiting;
+  // In its old place: an execution is one turn, however often it lends.
+  start_tag_ -= priority_;
+  limiter_.ServeLineLocked(this, served);
+  return state_ == State::kReserved;
+}
+
+bool ResourceClaim::HasAll() const {
+  const MutexLock lock(limiter_.mutex_);
+  return state_ == State::kReserved || state_ == State::kHeld;
+}
+
+void ResourceClaim::Tell(const Leases& served) {
+  for (const auto& lease : served) lease->OnReserved();
 }
 
 void ResourceClaim::Withdraw() {
-  const MutexLock lock(limiter_.mutex_);
-  if (state_ != State::kWaiting && state_ != State::kReserved) return;
-  if (state_ == State::kReserved) limiter_.ReturnLocked(*this);
-  state_ = State::kIdle;
-  limiter_.ServeLineLocked(nullptr);
+  Leases served;
+  {
+    const MutexLock lock(limiter_.mutex_);
+    if (state_ != State::kWaiting && state_ != State::kReserved) return;
+    if (state_ == State::kReserved) limiter_.ReturnLocked(*this);
+    state_ = State::kIdle;
+    limiter_.ServeLineLocked(nullptr, &served);
+  }
+  Tell(served);
 }
-
 Status RateLimiter::CheckLocked(const InstanceGroupSpec& group) {
   std::set<std::string> names;
   for (const ResourceSpec& resource : group.resources) {
@@ -131,45 +205,16 @@ Result<std::unique_ptr<ResourceClaim>> RateLimiter::Register(const InstanceGroup
   return claim;
 }
 
-Status RateLimiter::CheckCallChain(const InferRequest& request, const ModelSpec& target) {
-  const ResourceCounts held = HeldByAncestors(request);
-  if (held.empty()) return Status::Ok();
-  std::string missing;
-  const MutexLock lock(mutex_);
-  for (const InstanceGroupSpec& group : target.instance_groups) {
-    if (group.passive) continue;
-    const std::string lacks = FirstLackedLocked(NeedsOf(group), held);
-    if (lacks.empty()) return Status::Ok();
-    missing = lacks;
-  }
-  if (missing.empty()) return Status::Ok();
-  return Status::Unavailable("model '" + target.name + "' needs the rate limiter's resource \"" +
-                             missing + "\", of which the models that call it (" +
-                             CallChainText(request, target) +
-                             ") hold too much: this request could only be served after itself; "
-                             "raise its count (--rate-limit-resource)");
-}
-
-std::string RateLimiter::FirstLackedLocked(const std::map<std::string, std::uint32_t>& needs,
-                                           const std::map<std::string, std::uint32_t>& held) const {
-  for (const auto& [key, count] : needs) {
-    const auto taken = held.find(key);
-    const auto resource = resources_.find(key);
-    if (taken == held.end() || resource == resources_.end()) continue;
-    if (std::uint64_t{taken->second} + count > resource->second.total)
-      return key.substr(key.find('/') + 1);
-  }
-  return {};
-}
-
 void RateLimiter::Unregister(ResourceClaim* claim) {
-  const MutexLock lock(mutex_);
-  const bool takes = claim->state_ == ResourceClaim::State::kReserved ||
-                     claim->state_ == ResourceClaim::State::kHeld;
-  if (takes) ReturnLocked(*claim);
-  std::erase(claims_, claim);
-  ResizeLocked();
-  ServeLineLocked(nullptr);
+  ResourceClaim::Leases served;
+  {
+    const MutexLock lock(mutex_);
+    if (claim->state_ == ResourceClaim::State::kReserved) ReturnLocked(*claim);
+    std::erase(claims_, claim);
+    ResizeLocked();
+    ServeLineLocked(nullptr, &served);
+  }
+  ResourceClaim::Tell(served);
 }
 
 // A resource lives while an instance names it or uses it.
@@ -213,14 +258,19 @@ ResourceClaim* RateLimiter::FirstInLineLocked() {
   return first;
 }
 
-void RateLimiter::ServeLineLocked(const ResourceClaim* asking) {
+void RateLimiter::ServeLineLocked(const ResourceClaim* asking, ResourceClaim::Leases* served) {
   while (ResourceClaim* first = FirstInLineLocked()) {
     if (!FitsLocked(*first)) return;
     for (const ResourceClaim::Need& need : first->needs_) resources_[need.key].used += need.count;
     first->state_ = ResourceClaim::State::kReserved;
     virtual_time_ = std::max(virtual_time_, first->start_tag_);
     first->start_tag_ += first->priority_;
-    if (first != asking && first->on_reserved_) first->on_reserved_();
+    if (first == asking) continue;
+    if (first->lease_ != nullptr) {
+      served->push_back(first->lease_);
+    } else if (first->on_reserved_) {
+      first->on_reserved_();
+    }
   }
 }
 

@@ -33,12 +33,18 @@ class ResourceClaim {
   void set_on_reserved(std::function<void()> on_reserved) { on_reserved_ = std::move(on_reserved); }
   // True: the resources are held until GiveBack. False: the claim waits in line. Never blocks.
   bool TryTake();
+  // Ends what TryTake began; `resources` means nothing any more.
   void GiveBack();
   // Leaves the line, or gives a reservation back; nothing when neither waiting nor reserved.
   void Withdraw();
+  // What the execution that it is held for may lend. Between TryTake and GiveBack.
+  std::shared_ptr<ExecutionResources> resources() const;
 
  private:
   friend class RateLimiter;
+  class Lease;
+  // Those who have their resources back: they are told when no lock is held.
+  using Leases = std::vector<std::shared_ptr<Lease>>;
   enum class State : std::uint8_t { kIdle, kWaiting, kReserved, kHeld };
   struct Need {
     std::string key;
@@ -46,6 +52,12 @@ class ResourceClaim {
   };
 
   explicit ResourceClaim(RateLimiter* limiter) : limiter_(*limiter) {}
+  // For the lease.
+  void LendAll(Leases* served);
+  // True: it has its resources again. False: it waits in line, from which the lease is told.
+  bool TakeBackAll(Leases* served);
+  bool HasAll() const;
+  static void Tell(const Leases& served);
 
   RateLimiter& limiter_;
   std::vector<Need> needs_;
@@ -54,12 +66,14 @@ class ResourceClaim {
   // Guarded by the limiter's mutex.
   State state_ = State::kIdle;
   std::uint64_t start_tag_ = 0;
+  std::shared_ptr<Lease> lease_;  // of the execution that it is held for
 };
 
 // Thread safe; nothing blocks.
 //
 // Invariants: 1. a resource is never used beyond its count; 2. a claim gets all it needs or
-// nothing, and waits while holding nothing, so claims cannot deadlock; 3. nobody overtakes the
+// nothing, and waits while holding nothing, also while its execution waits for calls of its own, so
+// claims cannot deadlock; 3. nobody overtakes the
 // first in line, so nobody starves; 4. whoever can be served is: a claim waits only behind one that
 // does not fit.
 class RateLimiter {
@@ -71,10 +85,6 @@ class RateLimiter {
   // Errors: InvalidArgument when an instance could never run, or uses a global resource as a
   // device's or the other way round.
   Result<std::unique_ptr<ResourceClaim>> Register(const InstanceGroupSpec& group) EXCLUDES(mutex_);
-  // The deadlock rule of docs/design/005 for resources. Errors: Unavailable, naming the chain, when
-  // no instance of `target` could execute `request` with what the instances of the request's own
-  // ancestors leave. Of a model whose groups differ, each ancestor counts with the least of them.
-  Status CheckCallChain(const InferRequest& request, const ModelSpec& target) EXCLUDES(mutex_);
 
  private:
   friend class ResourceClaim;
@@ -85,16 +95,12 @@ class RateLimiter {
 
   Status CheckLocked(const InstanceGroupSpec& group) REQUIRES(mutex_);
   void Unregister(ResourceClaim* claim) EXCLUDES(mutex_);
-  // The name of a resource that has less left than needed besides `held`; empty when there is none.
-  std::string FirstLackedLocked(const std::map<std::string, std::uint32_t>& needs,
-                                const std::map<std::string, std::uint32_t>& held) const
-      REQUIRES(mutex_);
   void ResizeLocked() REQUIRES(mutex_);
   bool FitsLocked(const ResourceClaim& claim) REQUIRES(mutex_);
   void ReturnLocked(const ResourceClaim& claim) REQUIRES(mutex_);
   ResourceClaim* FirstInLineLocked() REQUIRES(mutex_);
-  // Reserves for those in line, as far as it goes; tells all but `asking`.
-  void ServeLineLocked(const ResourceClaim* asking) REQUIRES(mutex_);
+  // Reserves for those in line, as far as it goes; tells all but `asking` and `served`.
+  void ServeLineLocked(const ResourceClaim* asking, ResourceClaim::Leases* served) REQUIRES(mutex_);
 
   const std::map<std::string, std::uint32_t> counts_;
   Mutex mutex_;

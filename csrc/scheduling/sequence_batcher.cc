@@ -163,8 +163,11 @@ SequenceRows SequenceBatcher::TryFormLocked(std::size_t index) {
   }
   if (instance.claim != nullptr && !instance.claim->TryTake()) return {};
   instance.busy = true;
+  const auto resources = instance.claim == nullptr ? nullptr : instance.claim->resources();
   for (Sequence* row : choice.rows) {
-    if (row != nullptr) table_.Begin(row);
+    if (row == nullptr) continue;
+    table_.Begin(row);
+    if (resources != nullptr) row->running->SetExecutionResources(resources);
   }
   pending_.store(table_.waiting(), std::memory_order_relaxed);
   return std::move(choice.rows);
@@ -187,6 +190,8 @@ void SequenceBatcher::GiveBackLocked(Sequence* sequence, bool wants_again, Dropp
 void SequenceBatcher::FinishBatch(std::size_t index, const SequenceRows& rows,
                                   const std::vector<bool>& rescheduled) {
   Dropped dropped;
+  ResourceClaim* const claim = instances_[index]->claim;
+  if (claim != nullptr) claim->GiveBack();
   {
     const MutexLock lock(mutex_);
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -194,7 +199,6 @@ void SequenceBatcher::FinishBatch(std::size_t index, const SequenceRows& rows,
       if (rows[i] != nullptr) GiveBackLocked(rows[i], wants_again, &dropped);
     }
     Instance& instance = *instances_[index];
-    if (instance.claim != nullptr) instance.claim->GiveBack();
     instance.busy = false;
     PublishLocked();
   }

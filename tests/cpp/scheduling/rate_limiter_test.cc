@@ -51,45 +51,84 @@ TEST(RateLimiter, WithoutACountThereIsWhatTheMostDemandingInstanceNeeds) {
   EXPECT_FALSE(small_too->TryTake()) << "2 in all once the demanding one is unloaded";
 }
 
-// Its groups need so many of "R".
-std::shared_ptr<ModelSpec> Spec(const std::string& name, const std::vector<std::uint32_t>& counts) {
-  auto spec = std::make_shared<ModelSpec>();
-  spec->name = name;
-  for (const std::uint32_t count : counts)
-    spec->instance_groups.push_back(Needs({{"R", false, count}}));
-  return spec;
-}
-
-RequestPtr CallOf(const std::shared_ptr<ModelSpec>& running) {
-  const auto caller = std::make_shared<InferRequest>();
-  caller->model_name = running->name;
-  caller->spec = running;
-  caller->holds_instance = true;
-  auto request = std::make_shared<InferRequest>();
-  request->caller = caller;
-  return request;
-}
-
-TEST(RateLimiter, ACallThatNeedsWhatItsCallersHoldIsRefused) {
-  RateLimiter limiter({{"r", 3}});
-  const auto claim = Register(&limiter, Needs({{"r", false, 2}}));
-  const RequestPtr call = CallOf(Spec("a", {2}));
-  const Status refused = limiter.CheckCallChain(*call, *Spec("b", {2}));
-  EXPECT_EQ(refused.code(), StatusCode::kUnavailable);
-  EXPECT_THAT(refused.message(), HasSubstr("\"r\", of which the models that call it (a -> b)"));
-  EXPECT_TRUE(limiter.CheckCallChain(*call, *Spec("b", {1})).ok());
-  EXPECT_TRUE(limiter.CheckCallChain(*call, *Spec("b", {2, 1})).ok()) << "its second group fits";
-  EXPECT_TRUE(limiter.CheckCallChain(*CallOf(Spec("a", {2, 1})), *Spec("b", {2})).ok())
-      << "the caller may be on its second group";
-  EXPECT_TRUE(limiter.CheckCallChain(*call, *Spec("b", {})).ok());
-}
-
-TEST(RateLimiter, ACallerWhoseExecutionEndedHoldsNothing) {
+TEST(RateLimiter, WhoWaitsForACallLendsWhatItHolds) {
   RateLimiter limiter({{"r", 2}});
-  const auto claim = Register(&limiter, Needs({{"r", false, 2}}));
-  const RequestPtr call = CallOf(Spec("a", {2}));
-  call->caller->holds_instance = false;
-  EXPECT_TRUE(limiter.CheckCallChain(*call, *Spec("b", {2})).ok());
+  const auto caller = Register(&limiter, Needs({{"r", false, 2}}));
+  const auto called = Register(&limiter, Needs({{"r", false, 2}}));
+  ASSERT_TRUE(caller->TryTake());
+  const auto resources = caller->resources();
+  EXPECT_FALSE(called->TryTake());
+  resources->Lend();
+  EXPECT_TRUE(called->TryTake());
+  bool has_them_back = false;
+  resources->TakeBack([&] { has_them_back = true; });
+  EXPECT_FALSE(has_them_back) << "the called model still runs";
+  called->GiveBack();
+  EXPECT_TRUE(has_them_back);
+  EXPECT_FALSE(called->TryTake());
+}
+
+TEST(RateLimiter, TheLastOfSeveralCallsTakesTheResourcesBack) {
+  RateLimiter limiter({{"r", 1}});
+  const auto caller = Register(&limiter, Needs({{"r", false, 1}}));
+  const auto other = Register(&limiter, Needs({{"r", false, 1}}));
+  ASSERT_TRUE(caller->TryTake());
+  const auto resources = caller->resources();
+  resources->Lend();
+  resources->Lend();
+  int answered = 0;
+  resources->TakeBack([&] { ++answered; });
+  EXPECT_EQ(answered, 1) << "another call goes on: nothing to wait for";
+  EXPECT_TRUE(other->TryTake());
+  resources->TakeBack([&] { ++answered; });
+  EXPECT_EQ(answered, 1);
+  resources->Lend();
+  EXPECT_EQ(answered, 2) << "a new call began: nothing to wait for any more";
+  other->GiveBack();
+  EXPECT_TRUE(other->TryTake()) << "the caller has left the line";
+  resources->TakeBack([&] { ++answered; });
+  EXPECT_EQ(answered, 2);
+  other->GiveBack();
+  EXPECT_EQ(answered, 3);
+}
+
+TEST(RateLimiter, AnExecutionThatEndsGivesBackWhatItLent) {
+  RateLimiter limiter({{"r", 1}});
+  const auto caller = Register(&limiter, Needs({{"r", false, 1}}));
+  const auto other = Register(&limiter, Needs({{"r", false, 1}}));
+  ASSERT_TRUE(caller->TryTake());
+  const auto resources = caller->resources();
+  resources->Lend();
+  ASSERT_TRUE(other->TryTake());
+  int answered = 0;
+  resources->TakeBack([&] { ++answered; });
+  caller->GiveBack();
+  EXPECT_EQ(answered, 1) << "it is told, and is not in line any more";
+  other->GiveBack();
+  ASSERT_TRUE(caller->TryTake()) << "for another execution";
+  resources->Lend();
+  EXPECT_FALSE(other->TryTake()) << "an old call lends nothing of it";
+  resources->TakeBack([&] { ++answered; });
+  EXPECT_EQ(answered, 2);
+}
+
+TEST(RateLimiter, WhoTakesBackStandsWhereItStoodBefore) {
+  RateLimiter limiter({{"r", 1}});
+  const auto caller = Register(&limiter, Needs({{"r", false, 1}}));
+  const auto called = Register(&limiter, Needs({{"r", false, 1}}));
+  const auto late = Register(&limiter, Needs({{"r", false, 1}}));
+  ASSERT_TRUE(caller->TryTake());
+  const auto resources = caller->resources();
+  for (int i = 0; i < 3; ++i) {  // each turn of the called one takes it further back
+    resources->Lend();
+    ASSERT_TRUE(called->TryTake());
+    bool has_them_back = false;
+    resources->TakeBack([&] { has_them_back = true; });
+    ASSERT_FALSE(late->TryTake());
+    called->GiveBack();
+    EXPECT_TRUE(has_them_back) << "before the one that came later";
+    late->Withdraw();
+  }
 }
 
 TEST(RateLimiter, NobodyOvertakesTheFirstInLine) {
