@@ -2,10 +2,13 @@
 // flight.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string_view>
 
 #include "engine/inflight_counter.h"
+#include "memory/byte_budget.h"
 
 namespace fastserve {
 
@@ -16,25 +19,15 @@ std::uint64_t DefaultInflightBytes();
 // Thread safe.
 class InflightBudget {
  public:
-  explicit InflightBudget(std::uint64_t max_bytes) : max_bytes_(max_bytes) {}
+  explicit InflightBudget(std::uint64_t max_bytes)
+      : bytes_(std::make_shared<ByteBudget>(max_bytes)) {}
 
-  // False when `bytes` do not fit; a request larger than the whole budget never fits.
-  bool TryTake(std::uint64_t bytes) {
-    const std::uint64_t before = bytes_.fetch_add(bytes, std::memory_order_relaxed);
-    if (before + bytes <= max_bytes_) return true;
-    bytes_.fetch_sub(bytes, std::memory_order_relaxed);
-    return false;
-  }
-  void GiveBack(std::uint64_t bytes) { bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
-
-  std::uint64_t max_bytes() const { return max_bytes_; }
-  std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  const std::shared_ptr<ByteBudget>& bytes() const { return bytes_; }
   InflightCounter& requests() { return requests_; }
   const InflightCounter& requests() const { return requests_; }
 
  private:
-  const std::uint64_t max_bytes_;
-  std::atomic<std::uint64_t> bytes_{0};  // a limit, not an order: relaxed
+  const std::shared_ptr<ByteBudget> bytes_;
   InflightCounter requests_;
 };
 

@@ -20,9 +20,6 @@ struct GrpcServerOptions {
   std::int64_t max_connection_age_grace_ms = 0;  // 0: no limit
   CompressionLevel response_compression = CompressionLevel::kNone;
   std::uint64_t max_message_bytes = 0x7FFFFFFF;
-  // Messages still arriving, over all connections; 0: the engine's limit on bytes in
-  // flight.
-  std::uint64_t max_receiving_bytes = 0;
   Http2Options http2;
 };
 
