@@ -12,8 +12,13 @@
 
 namespace fastserve {
 
-// Half of the memory this process may use: the cgroup's limit (v2 or v1), else the machine's
-// memory. In bytes.
+// The smallest limit, in bytes, that cgroup v2 (memory.max) or v1 (memory.limit_in_bytes) sets for
+// the group that `proc_self_cgroup` (the text of /proc/self/cgroup) names, or for one of its
+// parents; UINT64_MAX when there is none.
+std::uint64_t CgroupMemoryLimit(const std::filesystem::path& cgroup_root,
+                                std::string_view proc_self_cgroup);
+
+// Half of the memory this process may use: the cgroup's limit, else the machine's memory. In bytes.
 std::uint64_t DefaultInflightBytes();
 
 // Thread safe.
