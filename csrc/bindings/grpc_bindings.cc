@@ -50,7 +50,6 @@ GrpcServerOptions ParseOptions(const py::dict& values) {
   Take(values, "max_connection_age_ms", &options.max_connection_age_ms);
   Take(values, "max_connection_age_grace_ms", &options.max_connection_age_grace_ms);
   Take(values, "max_message_bytes", &options.max_message_bytes);
-  Take(values, "max_receiving_bytes", &options.max_receiving_bytes);
   std::string compression = "none";
   Take(values, "response_compression", &compression);
   options.response_compression = ParseCompressionLevel(compression);

@@ -111,6 +111,7 @@ class HttpLoop {
     shared.options = options;
     shared.clock = &SystemClock();
     shared.starter = &runner_;
+    shared.budget = runner_.engine().byte_budget();
     shared.scratch = std::make_unique<std::byte[]>(options.scratch_bytes);
     state_->scratch_view = py::memoryview::from_memory(
         shared.scratch.get(), static_cast<py::ssize_t>(options.scratch_bytes));
@@ -144,7 +145,8 @@ class HttpLoop {
     call.request = std::make_shared<InferRequest>();
     call.request->model_name = model;
     call.request->model_version = version;
-    call.body = CopyBody(body);
+    call.body_claim = ClaimBytes();
+    call.body = CopyBody(body, &call.body_claim);
     call.json_size = ValueOrThrow(InferJsonSize(json_header, call.body.size));
     call.target = std::make_shared<CallableTarget>(std::move(on_reply));
     StartedInfer started(call.request);
@@ -161,19 +163,25 @@ class HttpLoop {
     auto call = std::make_shared<GenerateCall>(
         runner_.queue(), stream ? GenerateCall::Form::kEvents : GenerateCall::Form::kOne,
         std::move(request));
-    const BufferView view = CopyBody(body);
+    const auto claim = std::make_shared<ByteClaim>(ClaimBytes());
+    const BufferView view = CopyBody(body, claim.get());
     const py::gil_scoped_release release;
-    runner_.Parse(view.size,
-                  [this, call, view] { call->Submit(&runner_.engine(), view, runner_.limits()); });
+    runner_.Parse(view.size, [this, call, view, claim] {
+      call->Submit(&runner_.engine(), view, claim.get(), runner_.limits());
+    });
     return call;
   }
+
+  // For the bytes that a handler reads. Nothing yet.
+  ByteClaim ClaimBytes() const { return ByteClaim(state_->shared->budget); }
 
  private:
   // The core parses JSON in place and wants tensors aligned, so a body that aiohttp received is
   // copied once.
-  static BufferView CopyBody(const py::buffer& body) {
+  static BufferView CopyBody(const py::buffer& body, ByteClaim* claim) {
     const py::buffer_info info = body.request();
     const auto size = static_cast<std::size_t>(info.size * info.itemsize);
+    ThrowIfError(claim->Add(size, size));
     BufferPtr buffer = AllocateHostBuffer(size);
     if (!buffer) throw std::bad_alloc();
     if (size > 0) std::memcpy(buffer->data(), info.ptr, size);
@@ -217,6 +225,18 @@ std::shared_ptr<HttpLoopState> HttpLoopStateOf(py::handle loop) {
 
 void BindHttp(py::module_& module) {
   BindGenerateCall(module);
+  py::class_<ByteClaim>(module, "ByteClaim",
+                        "Bytes being received, counted against max_inflight_bytes.")
+      .def(
+          "add",
+          [](ByteClaim& claim, std::uint64_t size, std::uint64_t request_size) {
+            ThrowIfError(claim.Add(size, request_size));
+          },
+          py::arg("size"), py::arg("request_size"))
+      .def(
+          "__enter__", [](ByteClaim& claim) -> ByteClaim& { return claim; },
+          py::return_value_policy::reference)
+      .def("__exit__", [](ByteClaim& claim, const py::args& /*error*/) { claim.Release(); });
   py::class_<StartedInfer>(module, "StartedInfer").def("cancel", &StartedInfer::Cancel);
   py::class_<HttpLoop>(module, "HttpLoop", "What the HTTP connections of one event loop share.")
       .def(py::init(
@@ -234,6 +254,7 @@ void BindHttp(py::module_& module) {
            py::arg("json_header"), py::arg("on_reply"))
       .def("generate", &HttpLoop::Generate, py::arg("model"), py::arg("version"), py::arg("body"),
            py::arg("stream"))
+      .def("claim_bytes", &HttpLoop::ClaimBytes)
       .def_property_readonly("draining", &HttpLoop::draining)
       .def_property_readonly("fd", &HttpLoop::fd);
   module.attr("HttpConnection") = CreateHttpConnectionType();

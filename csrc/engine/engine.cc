@@ -220,8 +220,8 @@ void Engine::Submit(const RequestPtr& request, Lender* lender) {
 }
 
 std::uint64_t Engine::inflight_requests() const { return impl_->budget->requests().count(); }
-std::uint64_t Engine::inflight_bytes() const { return impl_->budget->bytes(); }
-std::uint64_t Engine::max_inflight_bytes() const { return impl_->budget->max_bytes(); }
+std::uint64_t Engine::inflight_bytes() const { return impl_->budget->bytes()->used_bytes(); }
+const std::shared_ptr<ByteBudget>& Engine::byte_budget() const { return impl_->budget->bytes(); }
 
 void Engine::SetReady(bool ready) { impl_->ready.store(ready, std::memory_order_relaxed); }
 bool Engine::ready() const { return impl_->ready.load(std::memory_order_relaxed) && live(); }

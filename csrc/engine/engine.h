@@ -18,6 +18,7 @@
 #include "cache/cache_options.h"
 #include "inference/model_spec.h"
 #include "inference/request.h"
+#include "memory/byte_budget.h"
 #include "scheduling/lender.h"
 
 namespace fastserve {
@@ -98,7 +99,9 @@ class Engine {
   void Submit(const RequestPtr& request, Lender* lender = nullptr);
   std::uint64_t inflight_requests() const;
   std::uint64_t inflight_bytes() const;
-  std::uint64_t max_inflight_bytes() const;
+  // What --max-inflight-bytes bounds. A front end claims what it is receiving and gives it back
+  // before it submits, which counts the inputs.
+  const std::shared_ptr<ByteBudget>& byte_budget() const;
 
   // --- server state
   // ---------------------------------------------------------------------------------------------

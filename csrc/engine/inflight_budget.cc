@@ -4,47 +4,38 @@
 
 #include <algorithm>
 #include <fstream>
-#include <string>
+
+#include "base/cgroup.h"
 
 namespace fastserve {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 // The number in a one-line file; UINT64_MAX when there is none ("max", no such file).
-std::uint64_t ReadLimit(const std::string& path) {
+std::uint64_t ReadLimit(const fs::path& path) {
   std::ifstream file(path);
   std::uint64_t limit = 0;
   return file >> limit ? limit : UINT64_MAX;
 }
 
-// The path of this process's cgroup in the hierarchy named by `controllers` ("" is version 2);
-// empty when unknown.
-std::string CgroupPath(const std::string& controllers) {
-  std::ifstream file("/proc/self/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    const std::size_t first = line.find(':');
-    const std::size_t second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    if (line.substr(first + 1, second - first - 1) == controllers) return line.substr(second + 1);
-  }
-  return {};
-}
-
 }  // namespace
 
+std::uint64_t CgroupMemoryLimit(const fs::path& cgroup_root, std::string_view proc_self_cgroup) {
+  const CgroupFolders folders = FindCgroupFolders(cgroup_root, proc_self_cgroup, "memory");
+  std::uint64_t limit = UINT64_MAX;
+  for (const fs::path& folder : folders.v2)
+    limit = std::min(limit, ReadLimit(folder / "memory.max"));
+  for (const fs::path& folder : folders.v1)
+    limit = std::min(limit, ReadLimit(folder / "memory.limit_in_bytes"));
+  return limit;
+}
+
 std::uint64_t DefaultInflightBytes() {
-  std::uint64_t limit = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-                        static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE));
-  // In a container the namespace's root is the container's own group, so the bare path counts as
-  // well.
-  for (const std::string& path : {std::string(), CgroupPath("")}) {
-    limit = std::min(limit, ReadLimit("/sys/fs/cgroup" + path + "/memory.max"));
-  }
-  for (const std::string& path : {std::string(), CgroupPath("memory")}) {
-    limit = std::min(limit, ReadLimit("/sys/fs/cgroup/memory" + path + "/memory.limit_in_bytes"));
-  }
-  return limit / 2;
+  const std::uint64_t memory = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+                               static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE));
+  return std::min(memory, CgroupMemoryLimit("/sys/fs/cgroup", ReadSelfCgroup())) / 2;
 }
 
 }  // namespace fastserve

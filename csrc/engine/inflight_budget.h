@@ -2,39 +2,37 @@
 // flight.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string_view>
 
 #include "engine/inflight_counter.h"
+#include "memory/byte_budget.h"
 
 namespace fastserve {
 
-// Half of the memory this process may use: the cgroup's limit (v2 or v1), else the machine's
-// memory. In bytes.
+// The smallest limit, in bytes, that cgroup v2 (memory.max) or v1 (memory.limit_in_bytes) sets for
+// the group that `proc_self_cgroup` (the text of /proc/self/cgroup) names, or for one of its
+// parents; UINT64_MAX when there is none.
+std::uint64_t CgroupMemoryLimit(const std::filesystem::path& cgroup_root,
+                                std::string_view proc_self_cgroup);
+
+// Half of the memory this process may use: the cgroup's limit, else the machine's memory. In bytes.
 std::uint64_t DefaultInflightBytes();
 
 // Thread safe.
 class InflightBudget {
  public:
-  explicit InflightBudget(std::uint64_t max_bytes) : max_bytes_(max_bytes) {}
+  explicit InflightBudget(std::uint64_t max_bytes)
+      : bytes_(std::make_shared<ByteBudget>(max_bytes)) {}
 
-  // False when `bytes` do not fit; a request larger than the whole budget never fits.
-  bool TryTake(std::uint64_t bytes) {
-    const std::uint64_t before = bytes_.fetch_add(bytes, std::memory_order_relaxed);
-    if (before + bytes <= max_bytes_) return true;
-    bytes_.fetch_sub(bytes, std::memory_order_relaxed);
-    return false;
-  }
-  void GiveBack(std::uint64_t bytes) { bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
-
-  std::uint64_t max_bytes() const { return max_bytes_; }
-  std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  const std::shared_ptr<ByteBudget>& bytes() const { return bytes_; }
   InflightCounter& requests() { return requests_; }
   const InflightCounter& requests() const { return requests_; }
 
  private:
-  const std::uint64_t max_bytes_;
-  std::atomic<std::uint64_t> bytes_{0};  // a limit, not an order: relaxed
+  const std::shared_ptr<ByteBudget> bytes_;
   InflightCounter requests_;
 };
 

@@ -195,12 +195,9 @@ Status LoadedModel::Admit(InferRequest* request, FailureReason* reason) {
     request->input_bytes = 0;  // the parent's inputs are counted; what lies between steps is not
     return Status::Ok();
   }
-  if (budget_->TryTake(request->input_bytes)) return Status::Ok();
+  if (budget_->bytes()->TryTake(request->input_bytes)) return Status::Ok();
   *reason = FailureReason::kRejected;
-  return Status::Unavailable("request of " + std::to_string(request->input_bytes) +
-                             " bytes: " + std::to_string(budget_->bytes()) + " of " +
-                             std::to_string(budget_->max_bytes()) +
-                             " bytes are in flight (--max-inflight-bytes)");
+  return budget_->bytes()->Refusal(request->input_bytes);
 }
 
 void LoadedModel::OnCacheHit(const CacheHit& hit) {
@@ -238,7 +235,7 @@ void LoadedModel::OnCompleted(const InferRequest& request) {
   } else if (spec_->decoupled) {
     statistics_->RecordDecoupled(request, clock_.NowNs());
   }
-  budget_->GiveBack(request.input_bytes);
+  budget_->bytes()->GiveBack(request.input_bytes);
   if (request.parent == nullptr) budget_->requests().Done();
   inflight_.Done();
 }

@@ -17,7 +17,6 @@ constexpr std::int64_t kDrainPingMs = 1'000;  // for the answer to the PING afte
 constexpr std::int64_t kLingerMs = 1'000;
 constexpr std::int64_t kStallCheckMs = 1'000;  // undrained for so long: tensors are copied out
 constexpr int kStallChecksBeforeClose = 60;
-constexpr std::size_t kStalledBytes = std::size_t{64} << 20;
 constexpr std::uint64_t kDrainPing = 0x6472'6169'6e21'2121;
 constexpr std::uint64_t kKeepAlivePing = 0x616c'6976'653f'3f3f;
 
@@ -194,7 +193,7 @@ void GrpcConnection::OnStallTimer() {
   sent_at_stall_check_ = sent_bytes_;
   session_.CopyOutBodies();
   output_.CopyOut();
-  stalled_ = !progress && session_.unsent_bytes() > kStalledBytes;
+  stalled_ = !progress && session_.unsent_bytes() > options_.stalled_bytes;
   const bool stuck = !progress && (stalled_ || !output_.empty());
   idle_stall_checks_ = stuck ? idle_stall_checks_ + 1 : 0;
   if (idle_stall_checks_ >= kStallChecksBeforeClose) return Close();

@@ -24,7 +24,7 @@ void Watch(int epoll_fd, int operation, int fd, std::uint32_t events, void* user
 }  // namespace
 
 GrpcIoThread::GrpcIoThread(Engine* engine, AdminHandler* admin, const GrpcServerOptions& options,
-                           ReceiveBudget* budget, std::function<void()> on_removed)
+                           std::function<void()> on_removed)
     : options_(options),
       on_removed_(std::move(on_removed)),
       completions_(std::make_shared<GrpcCompletions>()),
@@ -34,7 +34,7 @@ GrpcIoThread::GrpcIoThread(Engine* engine, AdminHandler* admin, const GrpcServer
   context_.service = &service_;
   context_.timeouts = &timeouts_;
   context_.clock = &engine->clock();
-  context_.limits = {options.max_message_bytes, budget};
+  context_.limits = {options.max_message_bytes, engine->byte_budget().get()};
   context_.max_header_list_bytes = options.http2.max_header_list_bytes;
   context_.response_compression = options.response_compression;
   // A null user pointer stands for the wake descriptor.

@@ -26,7 +26,7 @@ class GrpcIoThread final : private GrpcConnectionOwner, private GrpcLoop {
  public:
   // `on_removed` is called, on the thread, after a connection is gone.
   GrpcIoThread(Engine* engine, AdminHandler* admin, const GrpcServerOptions& options,
-               ReceiveBudget* budget, std::function<void()> on_removed);
+               std::function<void()> on_removed);
   ~GrpcIoThread() override;
 
   // Any thread.

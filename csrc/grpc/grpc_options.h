@@ -1,6 +1,7 @@
 // What the command line decides about the gRPC front end.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -20,9 +21,8 @@ struct GrpcServerOptions {
   std::int64_t max_connection_age_grace_ms = 0;  // 0: no limit
   CompressionLevel response_compression = CompressionLevel::kNone;
   std::uint64_t max_message_bytes = 0x7FFFFFFF;
-  // Messages still arriving, over all connections; 0: the engine's limit on bytes in
-  // flight.
-  std::uint64_t max_receiving_bytes = 0;
+  // A peer that takes nothing while more than this waits for it gets no new calls.
+  std::size_t stalled_bytes = std::size_t{64} << 20;
   Http2Options http2;
 };
 

@@ -26,16 +26,6 @@ GrpcStatus OutOfMemory(std::size_t size) {
 
 }  // namespace
 
-bool ReceiveBudget::Take(std::size_t bytes) {
-  if (used_bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes <= limit_bytes_) return true;
-  GiveBack(bytes);
-  return false;
-}
-
-void ReceiveBudget::GiveBack(std::size_t bytes) {
-  used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
-}
-
 void MessageReader::Reset(const MessageLimits& limits, MessageEncoding encoding) {
   ReleaseBudget();
   limits_ = limits;
@@ -94,8 +84,8 @@ GrpcStatus MessageReader::StartMessage() {
 GrpcStatus MessageReader::Append(std::span<const std::byte> chunk) {
   const bool whole = chunk.size() == declared_;
   if (!whole && limits_.budget != nullptr) {
-    if (!limits_.budget->Take(chunk.size())) {
-      return {GrpcStatusCode::kUnavailable, "too many bytes of requests in flight"};
+    if (!limits_.budget->TryTake(chunk.size())) {
+      return {GrpcStatusCode::kUnavailable, limits_.budget->Refusal(declared_).message()};
     }
     budget_taken_ += chunk.size();
   }

@@ -10,26 +10,13 @@
 #include "grpc/compression.h"
 #include "grpc/status.h"
 #include "memory/buffer.h"
+#include "memory/byte_budget.h"
 
 namespace fastserve {
 
-// Counts the bytes of messages that are still arriving, over all connections. Thread safe.
-class ReceiveBudget {
- public:
-  explicit ReceiveBudget(std::uint64_t limit_bytes) : limit_bytes_(limit_bytes) {}
-  bool Take(std::size_t bytes);
-  void GiveBack(std::size_t bytes);
-  std::uint64_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }
-
- private:
-  const std::uint64_t limit_bytes_;
-  // A statistic with a threshold: nothing is ordered by it.
-  std::atomic<std::uint64_t> used_bytes_{0};
-};
-
 struct MessageLimits {
   std::uint64_t max_message_bytes = 0x7FFFFFFF;
-  ReceiveBudget* budget = nullptr;  // may be null
+  ByteBudget* budget = nullptr;  // of messages that are still arriving; may be null
 };
 
 // Reassembles the messages of one stream. The copy into the message's buffer is the only one; the

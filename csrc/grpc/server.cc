@@ -20,12 +20,10 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Create(Engine* engine, AdminHand
 }
 
 GrpcServer::GrpcServer(Engine* engine, AdminHandler* admin, GrpcServerOptions options)
-    : options_(std::move(options)),
-      budget_(options_.max_receiving_bytes > 0 ? options_.max_receiving_bytes
-                                               : engine->max_inflight_bytes()) {
+    : options_(std::move(options)) {
   for (int i = 0; i < std::max(1, options_.thread_count); ++i) {
-    threads_.push_back(std::make_unique<GrpcIoThread>(engine, admin, options_, &budget_,
-                                                      [this] { OnConnectionRemoved(); }));
+    threads_.push_back(
+        std::make_unique<GrpcIoThread>(engine, admin, options_, [this] { OnConnectionRemoved(); }));
   }
 }
 

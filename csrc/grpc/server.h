@@ -43,7 +43,6 @@ class GrpcServer {
   void OnConnectionRemoved() EXCLUDES(removed_mutex_);
 
   const GrpcServerOptions options_;
-  ReceiveBudget budget_;
   Mutex removed_mutex_;  // guards nothing: orders a removal before the wait that looks for it
   ConditionVariable removed_;
   std::vector<std::unique_ptr<GrpcIoThread>> threads_;

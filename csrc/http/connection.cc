@@ -21,7 +21,10 @@ std::span<const std::byte> AsBytes(std::string_view text) { return std::as_bytes
 }  // namespace
 
 HttpConnection::HttpConnection(std::shared_ptr<HttpShared> shared, HttpTransport* transport)
-    : shared_(std::move(shared)), transport_(transport), scanner_(shared_->options.head) {
+    : shared_(std::move(shared)),
+      transport_(transport),
+      scanner_(shared_->options.head),
+      body_claim_(shared_->budget) {
   WaitForRequest();
 }
 
@@ -37,9 +40,7 @@ void HttpConnection::OnReceived(std::size_t size) {
     case State::kHead:
       return OnReceivedRequest(bytes);
     case State::kBody:
-      body_received_ += size;
-      if (body_received_ == body_.size) return StartInfer();
-      return SetBodyDeadline();
+      return OnReceivedBody(size);
     case State::kExecuting:
       return KeepAhead(bytes);
     case State::kDelegated:
@@ -144,8 +145,8 @@ std::size_t HttpConnection::BeginInfer(const HttpHead& head, std::span<const std
   }
   json_size_ = *json_size;
   const std::size_t size = head.content_length;
-  if (!AllocateBody(size)) return rest.size();
   const std::size_t taken = std::min(size, rest.size());
+  if (!AllocateBody(size) || !ClaimBody(taken)) return rest.size();
   if (taken > 0) std::memcpy(body_.data, rest.data(), taken);
   CountCopiedBytes(taken);
   body_received_ = taken;
@@ -175,10 +176,25 @@ bool HttpConnection::AllocateBody(std::size_t size) {
   return true;
 }
 
+// The body's memory becomes resident as it is written, so what counts is what has arrived.
+bool HttpConnection::ClaimBody(std::size_t size) {
+  const Status status = body_claim_.Add(size, body_.size);
+  if (!status.ok()) Refuse(HttpStatus(status.code()), status.message());
+  return status.ok();
+}
+
+void HttpConnection::OnReceivedBody(std::size_t size) {
+  if (!ClaimBody(size)) return;
+  body_received_ += size;
+  if (body_received_ == body_.size) return StartInfer();
+  SetBodyDeadline();
+}
+
 void HttpConnection::StartInfer() {
   state_ = State::kExecuting;
   deadline_ns_ = 0;
-  shared_->starter->Start({request_, std::exchange(body_, {}), json_size_, shared_from_this()});
+  shared_->starter->Start(
+      {request_, std::exchange(body_, {}), std::move(body_claim_), json_size_, shared_from_this()});
 }
 
 void HttpConnection::BeginDelegated(const HttpHead& head, std::span<const std::byte> head_bytes) {
@@ -268,6 +284,7 @@ void HttpConnection::CloseAfterResponse() {
   const bool request_complete =
       state_ == State::kExecuting || (state_ == State::kDelegated && framer_.done());
   state_ = State::kClosing;
+  DropRequest();
   if (request_complete && ahead_.empty()) return transport_->Close();
   ahead_.clear();
   SetPaused(kPausedAhead, false);
@@ -279,6 +296,7 @@ void HttpConnection::CloseAfterResponse() {
 void HttpConnection::OnEof() {
   if (lost()) return;
   CancelRequest();
+  DropRequest();
   state_ = State::kClosing;
   deadline_ns_ = 0;
 }
@@ -286,10 +304,16 @@ void HttpConnection::OnEof() {
 void HttpConnection::OnLost() {
   if (lost()) return;
   CancelRequest();
+  DropRequest();
   state_ = State::kClosing;
   transport_ = nullptr;
-  body_ = {};
   ahead_.clear();
+}
+
+void HttpConnection::DropRequest() {
+  request_.reset();
+  body_ = {};
+  body_claim_.Release();
 }
 
 void HttpConnection::CancelRequest() {
@@ -346,7 +370,6 @@ void HttpConnection::OnTick(std::int64_t now_ns) {
   } else if (state_ == State::kHead) {
     Refuse(408, "the request head took too long");
   } else if (state_ == State::kBody) {
-    request_.reset();
     Refuse(408, "the request body took too long");
   } else {
     transport_->Abort();

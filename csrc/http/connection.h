@@ -51,6 +51,7 @@ struct HttpShared {
   HttpOptions options;
   const Clock* clock = nullptr;
   InferStarter* starter = nullptr;
+  std::shared_ptr<ByteBudget> budget;  // null: none
   std::unique_ptr<std::byte[]>
       scratch;  // where bytes are received that have no place of their own yet
   bool draining = false;
@@ -95,6 +96,9 @@ class HttpConnection : public ReplyTarget, public std::enable_shared_from_this<H
   std::size_t BeginRequest(std::span<const std::byte> bytes, std::size_t head_size);
   std::size_t BeginInfer(const HttpHead& head, std::span<const std::byte> rest, RequestPtr request);
   bool AllocateBody(std::size_t size);
+  bool ClaimBody(std::size_t size);
+  void OnReceivedBody(std::size_t size);
+  void DropRequest();
   void StartInfer();
   void BeginDelegated(const HttpHead& head, std::span<const std::byte> head_bytes);
   std::size_t ForwardBody(std::span<const std::byte> bytes);
@@ -130,6 +134,7 @@ class HttpConnection : public ReplyTarget, public std::enable_shared_from_this<H
   std::int64_t body_limit_ns_ = 0;  // when the whole body must have come
   RequestPtr request_;              // kBody, kExecuting
   BufferView body_;                 // kBody
+  ByteClaim body_claim_;            // kBody: what has arrived of it
   std::size_t body_received_ = 0;   // kBody
   std::size_t json_size_ = 0;       // kBody
   HttpBodyFramer framer_;           // kDelegated

@@ -21,13 +21,15 @@ Status ToJson(const InferResponse& response, std::string* json) {
 
 }  // namespace
 
-void GenerateCall::Submit(Engine* engine, const BufferView& body, const InferJsonLimits& limits) {
+void GenerateCall::Submit(Engine* engine, const BufferView& body, ByteClaim* claim,
+                          const InferJsonLimits& limits) {
   const RequestPtr request = std::exchange(unsent_, nullptr);
   request->timestamps.request_start = engine->clock().NowNs();
   request->sink = shared_from_this();
   const auto spec = engine->FindModel(request->model_name, request->model_version);
   Status status =
       spec.ok() ? ParseGenerateRequest(body, limits, **spec, request.get()) : spec.status();
+  claim->Release();
   if (!status.ok()) return request->Fail(std::move(status), FailureReason::kOther);
   engine->Submit(request);
 }

@@ -37,8 +37,9 @@ class GenerateCall final : public ResponseSink, public std::enable_shared_from_t
     chunk_.events = form == Form::kEvents;
   }
 
-  // Parses and submits, once. Errors reach the sink.
-  void Submit(Engine* engine, const BufferView& body, const InferJsonLimits& limits);
+  // Parses, gives back the claim and submits, once. Errors reach the sink.
+  void Submit(Engine* engine, const BufferView& body, ByteClaim* claim,
+              const InferJsonLimits& limits);
   // `target` is called once, from the queue, when Take has something to give.
   void Await(std::shared_ptr<ReplyTarget> target) EXCLUDES(mutex_);
   Chunk Take() EXCLUDES(mutex_);

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "inference/request.h"
+#include "memory/byte_budget.h"
 #include "protocol/infer_json.h"
 #include "protocol/wire.h"
 
@@ -43,6 +44,7 @@ class ReplyTarget {
 struct InferCall {
   RequestPtr request;
   BufferView body;
+  ByteClaim body_claim;  // given back when it is parsed: the engine counts the inputs
   std::size_t json_size = 0;
   std::shared_ptr<ReplyTarget> target;
 };

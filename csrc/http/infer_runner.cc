@@ -61,12 +61,13 @@ Status InferRunner::Parse(const InferCall& call) const {
   return ParseRawRequest(call.body, *spec, request);
 }
 
-void InferRunner::Submit(const InferCall& call, Lender* lender) const {
-  const Status status = Parse(call);
+void InferRunner::Submit(InferCall* call, Lender* lender) const {
+  const Status status = Parse(*call);
+  call->body_claim.Release();
   if (status.ok()) {
-    engine_->Submit(call.request, lender);
+    engine_->Submit(call->request, lender);
   } else {
-    call.request->Fail(status, FailureReason::kOther);
+    call->request->Fail(status, FailureReason::kOther);
   }
 }
 
@@ -85,9 +86,10 @@ void InferRunner::Run() {
     call.request->timestamps.request_start = engine_->clock().NowNs();
     call.request->sink = std::make_shared<ReplySink>(queue_, std::move(call.target));
     if (call.json_size <= kLargeJsonBytes) {
-      Submit(call, &lender_);
+      Submit(&call, &lender_);
     } else {
-      parse_thread_.Post([this, call = std::move(call)] { Submit(call, nullptr); });
+      const auto large = std::make_shared<InferCall>(std::move(call));
+      parse_thread_.Post([this, large] { Submit(large.get(), nullptr); });
     }
   }
   running_.clear();

@@ -37,7 +37,7 @@ class InferRunner : public InferStarter {
  private:
   // Parses and submits, or fails the request. Any thread.
   Status Parse(const InferCall& call) const;
-  void Submit(const InferCall& call, Lender* lender) const;
+  void Submit(InferCall* call, Lender* lender) const;
 
   const std::shared_ptr<Engine> engine_;
   const InferJsonLimits limits_;

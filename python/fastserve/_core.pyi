@@ -10,6 +10,7 @@ import typing_extensions
 __all__: list[str] = [
     "AlreadyExistsError",
     "Arrival",
+    "ByteClaim",
     "CancelledError",
     "CannedGrpcServer",
     "ControlQueue",
@@ -239,6 +240,18 @@ class GenerateCall:
     def take(self) -> tuple: ...
     def wait(self, on_ready: typing.Any) -> None: ...
 
+class ByteClaim:
+    """
+    Bytes being received, counted against max_inflight_bytes.
+    """
+    def __enter__(self) -> ByteClaim: ...
+    def __exit__(self, *args) -> None: ...
+    def add(
+        self,
+        size: typing.SupportsInt | typing.SupportsIndex,
+        request_size: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+
 class StartedInfer:
     def cancel(self) -> None: ...
 
@@ -247,6 +260,7 @@ class HttpLoop:
     What the HTTP connections of one event loop share.
     """
     def __init__(self, engine: Engine, call_soon: typing.Any, **kwargs) -> None: ...
+    def claim_bytes(self) -> ByteClaim: ...
     def close(self) -> None: ...
     def generate(
         self,

@@ -42,9 +42,9 @@ class Options:
     max_inflight_bytes: int = flag(
         0,
         _SERVER,
-        "fastserve only: limit of the input bytes of all requests in the server; requests beyond "
-        "it are answered "
-        "UNAVAILABLE. 0 is half of the memory limit of the cgroup or the machine.",
+        "fastserve only: limit of the input bytes of all requests in the server, and of what it "
+        "is receiving; requests beyond it are answered UNAVAILABLE. 0 is half of the memory limit "
+        "of the cgroup or the machine.",
         minimum=0,
     )
 

@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <thread>
+
+#include "base/cgroup.h"
 
 namespace fastserve {
 
@@ -19,11 +20,6 @@ int AffinityCount() {
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
   return static_cast<int>(std::thread::hardware_concurrency());
-}
-
-std::string ReadText(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 // 0 (no limit) unless both are positive; "max" and "-1" are not.
@@ -53,49 +49,19 @@ void TakeSmaller(int candidate, int* limit) {
   if (candidate > 0 && (*limit == 0 || candidate < *limit)) *limit = candidate;
 }
 
-// The smallest limit of the group and its parents. A container usually sees its own group as the
-// root, whatever /proc/self/cgroup calls it, so the root is always looked at.
-template <typename QuotaOf>
-int SmallestQuota(const fs::path& root, std::string_view group, QuotaOf quota_of) {
-  int limit = 0;
-  fs::path relative = fs::path(group).relative_path();
-  while (!relative.empty()) {
-    TakeSmaller(quota_of(root / relative), &limit);
-    relative = relative.parent_path();
-  }
-  TakeSmaller(quota_of(root), &limit);
-  return limit;
-}
-
-// One line of /proc/self/cgroup, "id:controllers:/group". An empty controller list is cgroup v2.
-int LimitOfLine(const fs::path& root, std::string_view line) {
-  const std::size_t first = line.find(':');
-  const std::size_t second = first == line.npos ? line.npos : line.find(':', first + 1);
-  if (second == line.npos) return 0;
-  const std::string_view controllers = line.substr(first + 1, second - first - 1);
-  const std::string_view group = line.substr(second + 1);
-  if (controllers.empty()) return SmallestQuota(root, group, QuotaV2);
-  if (("," + std::string(controllers) + ",").find(",cpu,") == std::string::npos) return 0;
-  int limit = SmallestQuota(root / "cpu", group, QuotaV1);
-  TakeSmaller(SmallestQuota(root / std::string(controllers), group, QuotaV1), &limit);
-  return limit;
-}
-
 }  // namespace
 
 int CgroupCpuLimit(const fs::path& cgroup_root, std::string_view proc_self_cgroup) {
+  const CgroupFolders folders = FindCgroupFolders(cgroup_root, proc_self_cgroup, "cpu");
   int limit = 0;
-  while (!proc_self_cgroup.empty()) {
-    const std::size_t end = std::min(proc_self_cgroup.find('\n'), proc_self_cgroup.size());
-    TakeSmaller(LimitOfLine(cgroup_root, proc_self_cgroup.substr(0, end)), &limit);
-    proc_self_cgroup.remove_prefix(std::min(end + 1, proc_self_cgroup.size()));
-  }
+  for (const fs::path& folder : folders.v2) TakeSmaller(QuotaV2(folder), &limit);
+  for (const fs::path& folder : folders.v1) TakeSmaller(QuotaV1(folder), &limit);
   return limit;
 }
 
 int UsableCpuCount() {
   int count = std::max(1, AffinityCount());
-  TakeSmaller(CgroupCpuLimit("/sys/fs/cgroup", ReadText("/proc/self/cgroup")), &count);
+  TakeSmaller(CgroupCpuLimit("/sys/fs/cgroup", ReadSelfCgroup()), &count);
   return count;
 }
 

@@ -101,6 +101,11 @@ def _hints(config: ModelConfig) -> Iterator[str]:
         ),
         ("optimization.eager_batching", optimization.eager_batching),
         ("cc_model_filenames", config.cc_model_filenames),
+        # Its members warm themselves up; Triton ignores this in silence.
+        (
+            "model_warmup (an ensemble has no instances)",
+            is_ensemble(config) and config.model_warmup,
+        ),
         (
             "instance_group.secondary_devices",
             any(group.secondary_devices for group in config.instance_group),

@@ -6,6 +6,7 @@ import zlib
 from aiohttp import hdrs
 from aiohttp.web import BaseRequest
 
+from fastserve._core import ByteClaim
 from fastserve.errors import InvalidArgumentError
 
 # Above this size compressing takes longer than the event loop should be held up.
@@ -23,8 +24,9 @@ def too_large(size: int, limit: int) -> InvalidArgumentError:
     )
 
 
-async def read_body(request: BaseRequest, limit: int) -> bytearray:
-    """The body as it was sent; InvalidArgumentError as soon as it is known to be too large."""
+async def read_body(request: BaseRequest, limit: int, claim: ByteClaim) -> bytearray:
+    """The body as it was sent; InvalidArgumentError as soon as it is known to be too large,
+    UnavailableError when the server has no room for it."""
     announced = request.content_length
     if announced is not None and announced > limit:
         raise too_large(announced, limit)
@@ -34,6 +36,7 @@ async def read_body(request: BaseRequest, limit: int) -> bytearray:
         body += data
         if len(body) > limit:
             raise too_large(len(body), limit)
+        claim.add(len(data), announced or len(body))
     return body
 
 
@@ -46,17 +49,22 @@ async def _continue_if_expected(request: BaseRequest) -> None:
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-async def read_decoded_body(request: BaseRequest, limit: int) -> bytes | bytearray:
+async def read_decoded_body(
+    request: BaseRequest, limit: int, claim: ByteClaim
+) -> bytes | bytearray:
     """The body without gzip or deflate; `limit` holds for both forms."""
-    body = await read_body(request, limit)
+    body = await read_body(request, limit, claim)
     coding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
     if coding in ("", "identity"):
         return body
     if coding not in _WRITE_WINDOW_BITS:
         raise InvalidArgumentError(f"unsupported Content-Encoding: '{coding}'")
     if len(body) < _OFF_LOOP_BYTES:
-        return _decompress(body, coding, limit)
-    return await asyncio.to_thread(_decompress, body, coding, limit)
+        data = _decompress(body, coding, limit)
+    else:
+        data = await asyncio.to_thread(_decompress, body, coding, limit)
+    claim.add(len(data), len(data))
+    return data
 
 
 def _decompress(body: bytearray, coding: str, limit: int) -> bytes:

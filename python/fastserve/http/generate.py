@@ -31,7 +31,8 @@ async def _start(
     context: Context, request: BaseRequest, parameters: Parameters, *, stream: bool
 ) -> Any:
     version = parse_version(parameters["version"])
-    body = await read_decoded_body(request, context.max_input_bytes)
+    with context.core_loop.claim_bytes() as claim:  # the core claims what it takes over
+        body = await read_decoded_body(request, context.max_input_bytes, claim)
     return context.core_loop.generate(parameters["model"], version, body, stream)
 
 

@@ -2,10 +2,12 @@
 answers them with the same function."""
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp import hdrs
 from aiohttp.web import BaseRequest, Response
 
+from fastserve._core import StartedInfer
 from fastserve.errors import InvalidArgumentError
 from fastserve.http.body import compress, read_decoded_body, response_coding
 from fastserve.http.context import Context
@@ -14,7 +16,9 @@ from fastserve.http.router import MODEL, Parameters, route
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _MAX_VERSION = 2**63 - 1
 
-Reply = tuple[int, int, list[bytes | memoryview]]
+Pieces = list[bytes | memoryview]
+Reply = tuple[int, int, Pieces]
+OnReply = Callable[[int, int, Pieces], None]
 
 
 def parse_version(version: str) -> int:
@@ -30,17 +34,24 @@ def parse_version(version: str) -> int:
     return value
 
 
-async def _infer(context: Context, request: BaseRequest, parameters: Parameters) -> Response:
+async def _start(
+    context: Context, request: BaseRequest, parameters: Parameters, on_reply: OnReply
+) -> StartedInfer:
     version = parse_version(parameters["version"])
-    body = await read_decoded_body(request, context.max_input_bytes)
+    with context.core_loop.claim_bytes() as claim:  # the core claims what it takes over
+        body = await read_decoded_body(request, context.max_input_bytes, claim)
+    header_length = request.headers.get(_HEADER_LENGTH)
+    return context.core_loop.infer(parameters["model"], version, body, header_length, on_reply)
+
+
+async def _infer(context: Context, request: BaseRequest, parameters: Parameters) -> Response:
     answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
-    def on_reply(status: int, json_size: int, pieces: list[bytes | memoryview]) -> None:
+    def on_reply(status: int, json_size: int, pieces: Pieces) -> None:
         if not answered.done():
             answered.set_result((status, json_size, pieces))
 
-    header_length = request.headers.get(_HEADER_LENGTH)
-    started = context.core_loop.infer(parameters["model"], version, body, header_length, on_reply)
+    started = await _start(context, request, parameters, on_reply)
     try:
         status, json_size, pieces = await answered
     except asyncio.CancelledError:  # the client went away

@@ -13,7 +13,8 @@ async def _get(context: Context, _request: BaseRequest, _parameters: Parameters)
 
 
 async def _update(context: Context, request: BaseRequest, _parameters: Parameters) -> Response:
-    settings = parse_json_object(await read_body(request, context.max_input_bytes))
+    with context.core_loop.claim_bytes() as claim:
+        settings = parse_json_object(await read_body(request, context.max_input_bytes, claim))
     return json_response(await context.control.update_log_settings(settings))
 
 

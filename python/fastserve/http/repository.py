@@ -20,7 +20,8 @@ def _refuse_repository_name(parameters: Parameters) -> None:
 
 
 async def _read_object(context: Context, request: BaseRequest) -> dict[str, Any]:
-    return parse_json_object(await read_body(request, context.max_input_bytes))
+    with context.core_loop.claim_bytes() as claim:
+        return parse_json_object(await read_body(request, context.max_input_bytes, claim))
 
 
 async def _index(context: Context, request: BaseRequest, parameters: Parameters) -> Response:

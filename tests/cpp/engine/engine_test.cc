@@ -112,6 +112,10 @@ TEST_F(EngineTest, InvalidRequestFailsAndCountsAsOther) {
   engine_->Submit(request);
   EXPECT_EQ(Outcome(0).code(), StatusCode::kInvalidArgument);
   EXPECT_NE(engine_->StatisticsJson("m", 1)->find("\"fail\":{\"count\":1"), std::string::npos);
+  const std::string failures = "nv_inference_request_failure{model=\"m\",reason=\"";
+  const std::string text = engine_->MetricsText();
+  EXPECT_NE(text.find(failures + "OTHER\",version=\"1\"} 1\n"), std::string::npos) << text;
+  EXPECT_NE(text.find(failures + "REJECTED\",version=\"1\"} 0\n"), std::string::npos) << text;
 }
 
 TEST_F(EngineTest, RequestBeyondTheInflightBytesIsRefusedAndGivesNothingBack) {

@@ -88,7 +88,7 @@ TEST(MessageReader, MessageLargerThanTheLimitIsRefusedAtItsPrefix) {
 }
 
 TEST(MessageReader, ArrivingBytesCountAgainstTheSharedBudget) {
-  ReceiveBudget budget(100);
+  ByteBudget budget(100);
   const MessageLimits limits{.max_message_bytes = 1000, .budget = &budget};
   MessageReader first;
   first.Reset(limits, MessageEncoding::kIdentity);
@@ -97,7 +97,10 @@ TEST(MessageReader, ArrivingBytesCountAgainstTheSharedBudget) {
   EXPECT_EQ(budget.used_bytes(), 60u);
   MessageReader second;
   second.Reset(limits, MessageEncoding::kIdentity);
-  EXPECT_EQ(ReadAll(&second, {frame.substr(0, 65)}).error.code, GrpcStatusCode::kUnavailable);
+  const ReadResult refused = ReadAll(&second, {frame.substr(0, 65)});
+  EXPECT_EQ(refused.error.code, GrpcStatusCode::kUnavailable);
+  EXPECT_EQ(refused.error.message,
+            "request of 200 bytes: 60 of 100 bytes are in flight (--max-inflight-bytes)");
   first.Reset(limits, MessageEncoding::kIdentity);
   EXPECT_EQ(budget.used_bytes(), 0u);
 }

@@ -314,21 +314,6 @@ TEST_F(GrpcServerTest, AgedConnectionIsSentAway) {
   EXPECT_EQ(client.peer.answers[id].body, "");
 }
 
-TEST_F(GrpcServerTest, PeerThatReadsNothingKeepsNoBatchBufferAndNobodyWaits) {
-  Load("identity");
-  Start();
-  TestClient closed_window(port(), /*auto_window=*/false);
-  closed_window.Call(kLive, "");
-  for (int i = 0; i < 4; ++i) {
-    closed_window.peer.Request(GrpcHeaders(kInfer), GrpcFrame(InferMessage(1, 1 << 18)));
-  }
-  closed_window.Flush();
-  TestClient other(port());
-  for (int i = 0; i < 100; ++i) {
-    EXPECT_EQ(other.Call(kInfer, InferMessage(3, 2)).header("grpc-status"), "0");
-  }
-}
-
 TEST_F(GrpcServerTest, RequestsThatOutliveTheServerAreHarmless) {
   Load("puppet");
   Start();

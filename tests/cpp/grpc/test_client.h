@@ -51,6 +51,18 @@ class TestClient {
       peer.Feed({buffer.data(), static_cast<std::size_t>(size)});
     }
   }
+  // The client's side of the socket ends; it still reads.
+  void EndSending() {
+    Flush();
+    shutdown(fd_, SHUT_WR);
+  }
+  // Reads, sending nothing, until the server has closed.
+  void AwaitClosed() {
+    std::array<char, 65536> buffer;
+    while (recv(fd_, buffer.data(), buffer.size(), 0) > 0) {
+    }
+    closed = true;
+  }
   // One unary call, to its end.
   H2Peer::Answer Call(const std::string& path, const std::string& message,
                       const HeaderList& more = {}) {

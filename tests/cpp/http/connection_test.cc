@@ -69,6 +69,7 @@ class HttpConnectionTest : public ::testing::Test {
     shared_ = std::make_shared<HttpShared>();
     shared_->clock = &clock_;
     shared_->starter = &starter_;
+    shared_->budget = budget_;
     shared_->options.max_input_bytes = 1000;
     shared_->scratch = std::make_unique<std::byte[]>(shared_->options.scratch_bytes);
     transport_ = std::make_unique<RecordingTransport>();
@@ -93,6 +94,7 @@ class HttpConnectionTest : public ::testing::Test {
 
   StoppedClock clock_;
   RecordingStarter starter_;
+  const std::shared_ptr<ByteBudget> budget_ = std::make_shared<ByteBudget>(5000);
   std::shared_ptr<HttpShared> shared_;
   std::unique_ptr<RecordingTransport> transport_;
   std::shared_ptr<HttpConnection> connection_;
@@ -330,6 +332,57 @@ TEST_F(HttpConnectionTest, ABodyThatTricklesIsRefused) {
   }
   EXPECT_GT(clock_.now_ns, start + shared_->options.body_timeout_ns);
   EXPECT_TRUE(transport_->written.starts_with("HTTP/1.1 408 "));
+}
+
+TEST_F(HttpConnectionTest, ArrivingBytesCountUntilTheBodyIsHandedOver) {
+  const std::string text = Infer("m", std::string(900, 'b'));
+  Receive(text.substr(0, text.size() - 800));
+  EXPECT_EQ(budget_->used_bytes(), 100u);
+  Receive(text.substr(text.size() - 800, 300));
+  EXPECT_EQ(budget_->used_bytes(), 400u);
+  Receive(text.substr(text.size() - 500));
+  ASSERT_EQ(starter_.calls.size(), 1u);
+  EXPECT_EQ(budget_->used_bytes(), 900u);
+  starter_.calls[0].body_claim.Release();
+  EXPECT_EQ(budget_->used_bytes(), 0u);
+  starter_.Answer("x");
+  Receive(Infer("m", "next"));
+  EXPECT_EQ(budget_->used_bytes(), 4u);
+}
+
+TEST_F(HttpConnectionTest, ABodyForWhichThereIsNoRoomIsRefused) {
+  ASSERT_TRUE(budget_->TryTake(4'500));
+  const std::string text = Infer("m", std::string(900, 'b'));
+  Receive(text);  // no room from the start
+  const std::string refusal =
+      "request of 900 bytes: 4500 of 5000 bytes are in flight "
+      "(--max-inflight-bytes)";
+  EXPECT_TRUE(transport_->written.starts_with("HTTP/1.1 503 ")) << transport_->written;
+  EXPECT_NE(transport_->written.find(refusal), std::string::npos) << transport_->written;
+  EXPECT_EQ(budget_->used_bytes(), 4'500u);
+
+  Reopen();
+  Receive(text.substr(0, text.size() - 450));
+  EXPECT_EQ(transport_->written, "");
+  EXPECT_EQ(budget_->used_bytes(), 4'950u);
+  Receive(text.substr(text.size() - 450));  // no room in the middle
+  EXPECT_TRUE(transport_->written.starts_with("HTTP/1.1 503 ")) << transport_->written;
+  EXPECT_TRUE(starter_.calls.empty());
+  EXPECT_TRUE(transport_->eof_written);
+  EXPECT_EQ(budget_->used_bytes(), 4'500u);
+}
+
+TEST_F(HttpConnectionTest, ABodyThatNeverComesGivesItsBytesBack) {
+  const std::string part = "POST /v2/models/m/infer HTTP/1.1\r\nContent-Length: 10\r\n\r\n01";
+  for (const int end : {0, 1, 2}) {
+    Reopen();
+    Receive(part);
+    EXPECT_EQ(budget_->used_bytes(), 2u);
+    if (end == 0) connection_->OnEof();
+    if (end == 1) connection_->OnLost();
+    if (end == 2) connection_->OnTick(clock_.now_ns + shared_->options.body_timeout_ns);
+    EXPECT_EQ(budget_->used_bytes(), 0u) << "end " << end;
+  }
 }
 
 TEST_F(HttpConnectionTest, AnExecutingRequestHasNoTimeout) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -44,7 +45,11 @@ std::shared_ptr<ModelSpec> IdentitySpec(const std::string& delay_ms) {
 
 class InferRunnerTest : public ::testing::Test {
  protected:
-  InferRunnerTest() : engine_(Engine::Create({}).value().release()) {
+  InferRunnerTest() { Restart({}); }
+
+  void Restart(const EngineOptions& options) {
+    runner_.reset();
+    engine_ = Engine::Create(options).value();
     engine_->RegisterBackend(CreateIdentityBackend());
     LoadModel("0");
     runner_ = std::make_unique<InferRunner>(engine_, InferJsonLimits(), [this] { ++scheduled_; });
@@ -61,6 +66,8 @@ class InferRunnerTest : public ::testing::Test {
     call.request->model_name = "identity";
     call.body = AllocateHostBuffer(json.size());
     std::memcpy(call.body.data, json.data(), json.size());
+    call.body_claim = ByteClaim(engine_->byte_budget());
+    EXPECT_TRUE(call.body_claim.Add(json.size(), json.size()).ok());
     call.json_size = json.size();
     call.target = target;
     if (request != nullptr) *request = call.request;
@@ -111,6 +118,28 @@ TEST_F(InferRunnerTest, AnswersLargeJsonFromItsOwnThread) {
   RunUntilAnswered(*target);
   EXPECT_EQ(target->status, 200) << target->body.substr(0, 200);
   EXPECT_EQ(target->replies, 1);
+}
+
+TEST_F(InferRunnerTest, ABodyIsNotCountedBesideItsInputs) {
+  for (const std::size_t elements : {std::size_t{10}, std::size_t{200'000}}) {
+    EngineOptions options;  // room for the larger of both
+    options.max_inflight_bytes = std::max(Body(elements).size(), elements * sizeof(float));
+    Restart(options);
+    const auto target = Start(Body(elements));
+    EXPECT_EQ(engine_->inflight_bytes(), Body(elements).size());
+    RunUntilAnswered(*target);
+    EXPECT_EQ(target->status, 200) << target->body.substr(0, 200);
+    EXPECT_TRUE(engine_->WaitIdle(-1));
+    EXPECT_EQ(engine_->inflight_bytes(), 0u);
+  }
+}
+
+TEST_F(InferRunnerTest, ABodyThatCannotBeParsedGivesItsBytesBack) {
+  const auto target = Start("not JSON" + std::string(300'000, ' '));
+  EXPECT_GT(engine_->inflight_bytes(), 300'000u);
+  RunUntilAnswered(*target);
+  EXPECT_EQ(target->status, 400);
+  EXPECT_EQ(engine_->inflight_bytes(), 0u);
 }
 
 TEST_F(InferRunnerTest, ARequestCancelledBeforeItRunsIsAnsweredOnce) {

@@ -1,7 +1,9 @@
 // Requests in protobuf wire format, written here with protozero field by field.
+#include <chrono>
 #include <ctime>
 #include <protozero/pbf_writer.hpp>
 
+#include "inference/validation.h"
 #include "protocol/protocol_test_support.h"
 
 namespace fastserve {
@@ -314,6 +316,34 @@ TEST(ProtoHardening, MillionsOfTinyElementsTakeLinearTime) {
   };
   const std::clock_t few = cpu_time(200000);
   EXPECT_LT(cpu_time(2000000), 40 * few);
+}
+
+// HARDENING 16: what a client may list is bounded by what the model has.
+TEST(ProtoRequest, AHundredThousandRequestedOutputsAreRefusedQuicklyAndBriefly) {
+  constexpr int kOutputs = 100'000;
+  ModelSpec spec;
+  spec.name = "model";
+  spec.outputs.resize(1);
+  spec.outputs[0].name = "OUT";
+  for (const bool distinct : {true, false}) {
+    const std::string message = Message([distinct](pbf_writer& writer) {
+      writer.add_string(1, "model");
+      for (int i = 0; i < kOutputs; ++i) {
+        const std::string name = distinct ? "OUT" + std::to_string(i) : "OUT";
+        writer.add_message(6, Message([&](pbf_writer& output) { output.add_string(1, name); }));
+      }
+    });
+    const auto start = std::chrono::steady_clock::now();
+    const Parsed parsed = ParseProto(message);
+    ASSERT_TRUE(parsed.ok()) << parsed.message();
+    EXPECT_EQ(parsed.request->outputs.size(), std::size_t{kOutputs});
+    parsed.request->spec = std::make_shared<ModelSpec>(spec);
+    const Status refusal = ValidateRequest(parsed.request.get());
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+    EXPECT_EQ(refusal.code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(refusal.message(), HasSubstr("output 'OUT"));
+    EXPECT_LT(refusal.message().size(), 1000U);
+  }
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -149,6 +150,8 @@ struct Setting {
   const char* name;
   std::vector<std::int64_t> preferred;
   std::uint64_t delay_us;
+  std::size_t instances;
+  bool preserve_ordering;
 };
 
 class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
@@ -157,13 +160,15 @@ class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
     clock_.AddListener([this] { timer_.Poke(); });
     spec_->dynamic_batching.preferred_batch_sizes = GetParam().preferred;
     spec_->dynamic_batching.max_queue_delay_us = GetParam().delay_us;
+    spec_->dynamic_batching.preserve_ordering = GetParam().preserve_ordering;
     reference_ = std::make_unique<Reference>(spec_->dynamic_batching, spec_->max_batch_size);
     DynamicBatcher::Options options;
     options.spec = spec_;
     options.clock = &clock_;
     options.timer = &timer_;
     options.statistics = std::make_shared<ModelStatistics>();
-    options.instances.push_back(std::make_unique<ManualInstance>(strings_));
+    for (std::size_t i = 0; i < GetParam().instances; ++i)
+      options.instances.push_back(std::make_unique<ManualInstance>(strings_));
     batcher_ = DynamicBatcher::Create(std::move(options)).value();
   }
   ~DynamicBatcherProperty() override {
@@ -189,16 +194,21 @@ class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
     const std::int64_t now_ns = clock_.NowNs();
     for (const RequestPtr& request : reference_->Expire(now_ns))
       expected_[request->id] = StatusCode::kUnavailable;
-    if (running_.empty() && !reference_->waiting().empty()) {
-      running_ = reference_->Form(now_ns);
-      batches_ += running_.empty() ? 0 : 1;
+    const std::size_t before = batches_;
+    std::vector<std::vector<std::string>> begun;
+    while (running_.size() < GetParam().instances && !reference_->waiting().empty()) {
+      const std::vector<RequestPtr> batch = reference_->Form(now_ns);
+      if (batch.empty()) break;
+      std::vector<std::string> ids;
+      for (const RequestPtr& request : batch) ids.push_back(request->id);
+      begun.push_back(ids);
+      running_.push_back(ids);
+      unanswered_.emplace(batches_++, std::pair(ids, /*ended=*/false));
     }
     ASSERT_EQ(strings_->AwaitStarted(batches_), batches_) << "batches";
     ASSERT_EQ(sink_->AwaitAtMostAMinute(expected_.size()), expected_.size()) << "answers";
-    if (running_.empty()) return;
-    std::vector<std::string> ids;
-    for (const RequestPtr& request : running_) ids.push_back(request->id);
-    ASSERT_EQ(strings_->last_started(), ids);
+    std::ranges::sort(begun);  // two instances begin side by side
+    ASSERT_EQ(strings_->started_after(before), begun);
   }
   void Advance(std::int64_t ns) {
     clock_.Advance(ns);
@@ -227,12 +237,34 @@ class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
     victim->Cancel();
     Settle();
   }
+  // Of any running batch. With preserve_ordering its answers wait for those of the batches before.
   void End() {
     if (running_.empty()) return;
-    for (const RequestPtr& request : running_) expected_[request->id] = StatusCode::kOk;
-    running_.clear();
-    strings_->End();
+    const auto any = running_.begin() + random_.Below(std::ssize(running_));
+    const std::vector<std::string> ids = std::move(*any);
+    running_.erase(any);
+    for (auto& [number, batch] : unanswered_) batch.second |= batch.first == ids;
+    for (auto batch = unanswered_.begin(); batch != unanswered_.end();) {
+      if (!batch->second.second) {
+        if (GetParam().preserve_ordering) break;
+        ++batch;
+        continue;
+      }
+      for (const std::string& id : batch->second.first) {
+        expected_[id] = StatusCode::kOk;
+        expected_order_.push_back(id);
+      }
+      batch = unanswered_.erase(batch);
+    }
+    strings_->EndOf(ids.at(0));
     Settle();
+  }
+  void ExpectTheOrderOfAnswers() {
+    std::vector<std::string> order;
+    for (const auto& answer : sink_->Await(expected_.size())) {
+      if (answer.response.status.ok()) order.push_back(answer.id);
+    }
+    EXPECT_EQ(order, expected_order_);
   }
 
   FakeClock clock_;
@@ -243,8 +275,11 @@ class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
   std::unique_ptr<Reference> reference_;
   std::shared_ptr<DynamicBatcher> batcher_;
   RepeatableRandom random_{11};
-  std::vector<RequestPtr> running_;
+  std::vector<std::vector<std::string>> running_;  // the ids of each batch
+  // By the order of their formation: the ids, and whether it has ended.
+  std::map<std::size_t, std::pair<std::vector<std::string>, bool>> unanswered_;
   std::map<std::string, StatusCode> expected_;  // of those that have been answered
+  std::vector<std::string> expected_order_;     // of the answers that are OK
   std::size_t batches_ = 0;
   int sent_ = 0;
 };
@@ -257,11 +292,16 @@ TEST_P(DynamicBatcherProperty, BehavesAsTheReference) {
   }
   ExpectAnswers(*sink_, expected_, kSteps / 50,
                 {StatusCode::kOk, StatusCode::kCancelled, StatusCode::kUnavailable});
+  ExpectTheOrderOfAnswers();
 }
 
 INSTANTIATE_TEST_SUITE_P(Settings, DynamicBatcherProperty,
-                         ::testing::Values(Setting{"Default", {}, 0}, Setting{"Delay", {}, 150},
-                                           Setting{"PreferredSizes", {2, 5}, 100}),
+                         ::testing::Values(Setting{"Default", {}, 0, 1, false},
+                                           Setting{"Delay", {}, 150, 1, false},
+                                           Setting{"PreferredSizes", {2, 5}, 100, 1, false},
+                                           Setting{"TwoInstances", {}, 0, 2, false},
+                                           Setting{"TwoInstancesDelay", {}, 150, 2, false},
+                                           Setting{"PreserveOrdering", {2, 5}, 100, 3, true}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

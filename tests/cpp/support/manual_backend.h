@@ -2,6 +2,7 @@
 // thread waited for, a scheduler then takes one known step at a time.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -39,26 +40,45 @@ class ManualStrings {
     const std::lock_guard lock(mutex_);
     return started_.back();
   }
+  // The ids of those that began after the first `count`, in the order of their first ids.
+  std::vector<std::vector<std::string>> started_after(std::size_t count) {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::vector<std::string>> later(
+        started_.begin() + static_cast<std::ptrdiff_t>(count), started_.end());
+    std::ranges::sort(later);
+    return later;
+  }
   // Ends the oldest execution, with its inputs as outputs. `rescheduled`: see Execution.
   void End(std::vector<bool> rescheduled = {}) {
-    std::pair<Execution*, ExecutionObserver*> oldest;
-    {
-      const std::lock_guard lock(mutex_);
-      oldest = running_.front();
-      running_.pop_front();
-    }
-    oldest.first->outputs = oldest.first->inputs;
-    oldest.first->rescheduled = std::move(rescheduled);
-    oldest.second->OnExecuted(oldest.first, Status::Ok());
+    EndOne([](const Running&) { return true; }, std::move(rescheduled));
+  }
+  // Ends the one whose first request this is.
+  void EndOf(const std::string& id) {
+    EndOne([&id](const Running& running) { return running.first->requests.at(0)->id == id; }, {});
   }
 
  private:
   static constexpr std::chrono::seconds kLongEnough{60};
+  using Running = std::pair<Execution*, ExecutionObserver*>;
+
+  template <typename Predicate>
+  void EndOne(Predicate is_it, std::vector<bool> rescheduled) {
+    Running ended;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto found = std::ranges::find_if(running_, is_it);
+      ended = *found;
+      running_.erase(found);
+    }
+    ended.first->outputs = ended.first->inputs;
+    ended.first->rescheduled = std::move(rescheduled);
+    ended.second->OnExecuted(ended.first, Status::Ok());
+  }
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::vector<std::string>> started_;
-  std::deque<std::pair<Execution*, ExecutionObserver*>> running_;
+  std::deque<Running> running_;
 };
 
 class ManualInstance final : public BackendInstance {

@@ -11,6 +11,8 @@
 
 #include "scheduling/dynamic_batcher.h"
 #include "scheduling/sequence_batcher.h"
+#include "support/asynchronous_puppet.h"
+#include "support/cached_scheduler.h"
 #include "support/ensemble_of_one.h"
 #include "support/puppet_backend.h"
 #include "support/requests.h"
@@ -31,6 +33,8 @@ struct SchedulerKind {
   // With so many instances the requests of one sequence are still answered in order.
   int instances_in_order;
   std::uint32_t priority_levels;
+  // That an instance takes: one that runs, and maybe one more.
+  std::size_t batches_in_hand;
   std::shared_ptr<Scheduler> (*make)(SchedulerParts parts);
 };
 
@@ -90,6 +94,19 @@ std::shared_ptr<Scheduler> MakeSequences(SchedulerParts parts) {
   auto options = OptionsOf<SequenceBatcher, Instance>(std::move(parts));
   return SequenceBatcher::Create(std::move(options)).value();
 }
+// `dynamic_batching { }` with nothing in it.
+inline std::shared_ptr<Scheduler> MakeSelfTuned(SchedulerParts parts) {
+  parts.spec->dynamic_batching.self_tuning = true;
+  return MakeDynamic(std::move(parts));
+}
+inline std::shared_ptr<Scheduler> MakeAsynchronous(SchedulerParts parts) {
+  auto options = OptionsOf<DynamicBatcher, AsynchronousPuppet>(std::move(parts));
+  return DynamicBatcher::Create(std::move(options)).value();
+}
+inline std::shared_ptr<Scheduler> MakeCached(SchedulerParts parts) {
+  const auto spec = parts.spec;
+  return std::make_shared<CachedScheduler>(spec, MakeDynamic(std::move(parts)));
+}
 // Its one member is a dynamic batcher.
 inline std::shared_ptr<Scheduler> MakeEnsemble(SchedulerParts parts) {
   const auto spec = parts.spec;
@@ -98,13 +115,16 @@ inline std::shared_ptr<Scheduler> MakeEnsemble(SchedulerParts parts) {
 }
 
 inline const SchedulerKind kSchedulerKinds[] = {
-    {"Dynamic", 1, 1, &MakeDynamic},
-    {"Priorities", 1, 3, &MakeWithPriorities},
-    {"PreserveOrdering", 3, 1, &MakePreservingOrder},
-    {"Direct", 3, 1, &MakeSequences<SequenceStrategy::kDirect>},
-    {"Oldest", 3, 1, &MakeSequences<SequenceStrategy::kOldest>},
-    {"Iterative", 3, 1, &MakeSequences<SequenceStrategy::kOldest, AskingTwiceInstance>},
-    {"Ensemble", 1, 1, &MakeEnsemble},
+    {"Dynamic", 1, 1, 1, &MakeDynamic},
+    {"Priorities", 1, 3, 1, &MakeWithPriorities},
+    {"PreserveOrdering", 3, 1, 1, &MakePreservingOrder},
+    {"SelfTuned", 1, 1, 1, &MakeSelfTuned},
+    {"Asynchronous", 1, 1, 2, &MakeAsynchronous},
+    {"Cached", 1, 1, 1, &MakeCached},
+    {"Direct", 3, 1, 1, &MakeSequences<SequenceStrategy::kDirect>},
+    {"Oldest", 3, 1, 1, &MakeSequences<SequenceStrategy::kOldest>},
+    {"Iterative", 3, 1, 1, &MakeSequences<SequenceStrategy::kOldest, AskingTwiceInstance>},
+    {"Ensemble", 1, 1, 1, &MakeEnsemble},
 };
 
 }  // namespace fastserve

@@ -120,3 +120,14 @@ def test_a_namespace_is_refused_by_name_while_not_offered():
     step = STEP.replace('"m"', '"m" model_namespace: "n"')
     with pytest.raises(UnsupportedError, match=r"model_namespace in step 1 .* not offered yet"):
         resolve(f"ensemble_scheduling {{ {step} }}")
+
+
+def test_a_warmup_is_accepted_and_said_to_have_no_effect():
+    sample = """model_warmup { name: "w" inputs { key: "IN" value {
+      data_type: TYPE_FP32 dims: 4 zero_data: true } } }"""
+    config = parse_config(f"{TENSORS} ensemble_scheduling {{ {STEP} }} {sample}", "c")
+    resolve_backend(config, None)
+    assert normalize_config(config) == []
+    assert validate_config(config) == [
+        "model_warmup (an ensemble has no instances) of model 'e' has no effect here"
+    ]
