@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastserve.config.normalize import normalize_config
 from fastserve.config.parse import parse_config
 from fastserve.config.spec import model_spec
@@ -65,6 +66,22 @@ def test_ordering_is_passed_on_and_nothing_else_is_made_up():
         "priority_queue_policy": {},
     }
     assert "dynamic_batching" not in spec_of("")
+
+
+@pytest.mark.parametrize(
+    ("policy", "allowed"),
+    [
+        ("timeout_action: DELAY allow_timeout_override: true", False),
+        ("timeout_action: REJECT allow_timeout_override: true", True),
+    ],
+)
+def test_no_timeout_of_a_request_delays_it_where_the_order_is_preserved(policy, allowed):
+    spec = spec_of(f"""dynamic_batching {{ preserve_ordering: true priority_levels: 1
+        default_priority_level: 1 default_queue_policy {{ {policy} }}
+        priority_queue_policy {{ key: 1 value {{ {policy} }} }} }}""")
+    batching = spec["dynamic_batching"]
+    for told in (batching["default_queue_policy"], batching["priority_queue_policy"][1]):
+        assert told["allow_timeout_override"] is allowed
 
 
 def test_instance_groups_are_passed_with_their_part_of_the_rate_limiter():
