@@ -2,6 +2,7 @@
 // decompression. Source: gRPC over HTTP/2, "Length-Prefixed-Message".
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +21,8 @@ class ReceiveBudget {
   bool Take(std::size_t bytes);
   void GiveBack(std::size_t bytes);
   std::uint64_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }
+  // What is left now; another thread may take it.
+  std::uint64_t free_bytes() const { return limit_bytes_ - std::min(limit_bytes_, used_bytes()); }
 
  private:
   const std::uint64_t limit_bytes_;
