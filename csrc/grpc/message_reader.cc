@@ -24,6 +24,10 @@ GrpcStatus OutOfMemory(std::size_t size) {
           "no memory to receive a message of " + std::to_string(size) + " bytes"};
 }
 
+GrpcStatus BudgetSpent() {
+  return {GrpcStatusCode::kUnavailable, "too many bytes of requests in flight"};
+}
+
 }  // namespace
 
 void MessageReader::Reset(const MessageLimits& limits, MessageEncoding encoding) {
@@ -152,10 +156,15 @@ GrpcStatus MessageReader::Finish() {
 GrpcStatus MessageReader::FinishCompressed() {
   std::string expanded;
   const std::span<const std::byte> input(buffer_->data() + shift_, declared_);
-  const Status status = Decompress(encoding_, input, limits_.max_message_bytes, &expanded);
+  // A small message must not expand beyond what all messages together may hold.
+  const std::uint64_t room =
+      limits_.budget == nullptr ? limits_.max_message_bytes : limits_.budget->free_bytes();
+  const std::uint64_t limit = std::min(limits_.max_message_bytes, room);
+  const Status status = Decompress(encoding_, input, limit, &expanded);
   buffer_.reset();
   if (!status.ok()) {
     const bool too_large = status.code() == StatusCode::kUnavailable;
+    if (too_large && limit < limits_.max_message_bytes) return BudgetSpent();
     return {too_large ? GrpcStatusCode::kResourceExhausted : GrpcStatusCode::kInternal,
             status.message()};
   }

@@ -2,6 +2,7 @@
 // receiving and the inputs of the requests that were submitted.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -30,6 +31,8 @@ class ByteBudget {
 
   std::uint64_t max_bytes() const { return max_bytes_; }
   std::uint64_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }
+  // What is left now; another thread may take it.
+  std::uint64_t free_bytes() const { return max_bytes_ - std::min(max_bytes_, used_bytes()); }
 
  private:
   const std::uint64_t max_bytes_;

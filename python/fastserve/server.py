@@ -79,10 +79,13 @@ def run(options: Options) -> int:
         return 1
     loads = core.start_loading(options)
     loop = _new_event_loop()
+    server = Server(options, core, loads)
     try:
-        status = loop.run_until_complete(Server(options, core, loads).run())
+        status = loop.run_until_complete(server.run())
     finally:
         loop.close()
+    if server.exit_timeout_expired:
+        os._exit(status)  # an execution cannot be interrupted, and the engine would wait for it
     if core.lifecycle.busy():
         log.warning("Leaving while a model is being loaded")
         os._exit(status)  # a load cannot be interrupted
@@ -131,7 +134,10 @@ def _model_rows(core: ServingCore) -> list[tuple[str, str, str]]:
 
 
 class Server:
-    """One server over one core. Event loop thread only."""
+    """One server over one core. Event loop thread only.
+
+    `exit_timeout_expired` says, after run(), that requests were still running at the end.
+    """
 
     def __init__(
         self, options: Options, core: ServingCore, loads: "dict[str, Future[None]]"
@@ -141,6 +147,7 @@ class Server:
         self._loads = loads
         self._services: list[Service] = []
         self._signals = 0
+        self.exit_timeout_expired = False
 
     async def run(self) -> int:
         """Start, serve, drain, stop; the exit status."""
@@ -148,9 +155,9 @@ class Server:
             await self._stop()
             return 1
         await self._serve()
-        drained = await self._drain()
+        self.exit_timeout_expired = not await self._drain()
         await self._stop()
-        return 0 if drained else 1
+        return 1 if self.exit_timeout_expired else 0
 
     # --- start ---
 
@@ -257,16 +264,18 @@ class Server:
         for service in self._services:
             if isinstance(service.front_end, _Listener):
                 service.front_end.begin_drain()
-        remaining = float(self._options.exit_timeout_secs)
+        timeout_s = self._options.exit_timeout_secs
+        remaining = float(timeout_s)
         log.info(
             f"Waiting for in-flight requests to complete: {engine.inflight_requests} in flight, "
-            f"timeout {self._options.exit_timeout_secs} s"
+            f"timeout {timeout_s} s"
         )
         while not await asyncio.to_thread(engine.wait_idle, min(_DRAIN_LOG_INTERVAL_S, remaining)):
             remaining -= _DRAIN_LOG_INTERVAL_S
             if remaining <= 0:
                 log.error(
-                    f"Exit timeout expired with {engine.inflight_requests} requests in flight"
+                    f"Exit timeout of {timeout_s} s expired, exiting: "
+                    f"{engine.inflight_requests} requests in flight are cut off"
                 )
                 return False
             log.info(f"Timeout {remaining:.0f}: {engine.inflight_requests} in-flight requests")

@@ -124,10 +124,13 @@ class ServerProcess:
 
 
 @contextmanager
-def serving_all(repository: Path) -> Iterator[ServerProcess]:
+def serving_all(
+    repository: Path, environment: dict[str, str] | None = None
+) -> Iterator[ServerProcess]:
     """A server that has loaded every model of a repository, and ends well."""
     process = ServerProcess(
-        [f"--model-repository={repository}", "--model-control-mode=explicit", "--load-model=*"]
+        [f"--model-repository={repository}", "--model-control-mode=explicit", "--load-model=*"],
+        environment,
     )
     try:
         yield process.wait_started()

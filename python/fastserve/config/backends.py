@@ -86,8 +86,10 @@ def resolve_backend(
     _check_offered(config, backend_directory)
     expected = ONNX_PLATFORM if config.backend == "onnxruntime" else ""
     if config.platform and config.platform != expected:
+        remedy = "remove platform" + (f", or write platform: '{expected}'" if expected else "")
         raise InvalidArgumentError(
-            f"unexpected 'platform' and 'backend' pair, got:{config.platform}, {config.backend}"
+            f"unexpected 'platform' and 'backend' pair, got:{config.platform}, {config.backend} "
+            f"for {config.name}; {remedy}"
         )
     config.platform = expected
     if config.backend == "onnxruntime" and not config.default_model_filename:

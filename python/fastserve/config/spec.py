@@ -171,25 +171,29 @@ def _warmup_file(name: str, model_directory: Path) -> str:
     return str(path)
 
 
-def _queue_policy(policy: Any) -> dict[str, Any]:
+def _queue_policy(policy: Any, in_order: bool) -> dict[str, Any]:
+    # Validation leaves no default timeout to a policy that delays where the order is preserved: a
+    # request's own timeout would delay it, so it is ignored, as in Triton.
+    delay = policy.timeout_action == 1
     return {
-        "delay": policy.timeout_action == 1,
+        "delay": delay,
         "default_timeout_us": policy.default_timeout_microseconds,
-        "allow_timeout_override": policy.allow_timeout_override,
+        "allow_timeout_override": policy.allow_timeout_override and not (delay and in_order),
         "max_queue_size": policy.max_queue_size,
     }
 
 
 def _dynamic_batching(batching: Any) -> dict[str, Any]:
+    in_order = batching.preserve_ordering
     return {
         "preferred_batch_sizes": list(batching.preferred_batch_size),
         "max_queue_delay_us": batching.max_queue_delay_microseconds,
-        "preserve_ordering": batching.preserve_ordering,
+        "preserve_ordering": in_order,
         "priority_levels": batching.priority_levels,
         "default_priority_level": batching.default_priority_level,
-        "default_queue_policy": _queue_policy(batching.default_queue_policy),
+        "default_queue_policy": _queue_policy(batching.default_queue_policy, in_order),
         "priority_queue_policy": {
-            level: _queue_policy(policy)
+            level: _queue_policy(policy, in_order)
             for level, policy in batching.priority_queue_policy.items()
             if level <= batching.priority_levels  # without levels they mean nothing
         },

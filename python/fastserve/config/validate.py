@@ -126,7 +126,8 @@ def _validate_tensors(config: ModelConfig, tensors: Any, kind: str) -> None:
     for tensor in tensors:
         if tensor.name in seen:
             raise InvalidArgumentError(
-                f"model {kind} '{tensor.name}' is given twice for {config.name}"
+                f"model {kind} '{tensor.name}' is given twice for {config.name}; remove one of "
+                "the two, or give it a name of its own"
             )
         seen.add(tensor.name)
         _validate_tensor(config, tensor, kind)
@@ -136,7 +137,11 @@ def _validate_tensor(config: ModelConfig, tensor: Any, kind: str) -> None:
     if reason := _wrong_with_tensor(tensor):
         raise InvalidArgumentError(f"model {kind} {reason} for {config.name}")
     if kind == "input" and tensor.format and len(tensor.dims) != 3:
-        raise InvalidArgumentError(f"model input NHWC/NCHW require 3 dims for {config.name}")
+        raise InvalidArgumentError(
+            f"model input NHWC/NCHW require 3 dims for {config.name}; '{tensor.name}' has dims "
+            f"{list(tensor.dims)}; write three of them, without the batch dimension, or remove "
+            "format"
+        )
     if tensor.is_shape_tensor or tensor.is_non_linear_format_io:
         what = "shape tensors" if tensor.is_shape_tensor else "non-linear formats"
         field = "is_shape_tensor" if tensor.is_shape_tensor else "is_non_linear_format_io"
@@ -176,7 +181,8 @@ def _validate_reshape(config: ModelConfig, tensor: Any, kind: str) -> None:
     if _elements(tensor.dims) != _elements(shape) or list(tensor.dims).count(-1) != shape.count(-1):
         raise InvalidArgumentError(
             f"model {kind} has different size for dims and reshape for {config.name}: "
-            f"'{tensor.name}' has dims {list(tensor.dims)} and reshape {shape}"
+            f"'{tensor.name}' has dims {list(tensor.dims)} and reshape {shape}; write a reshape "
+            "of as many elements and as many -1 as dims, or remove reshape"
         )
 
 
@@ -213,11 +219,6 @@ def _validate_priorities(config: ModelConfig) -> None:
             f"priority_levels must be at most {_MAX_PRIORITY_LEVELS} for {config.name}; "
             f"got {levels}"
         )
-    if batching.default_priority_level and not levels:
-        raise InvalidArgumentError(
-            f"default priority level must not be given without priority_levels for {config.name}; "
-            f"got {batching.default_priority_level}; write priority_levels as well, or remove it"
-        )
     if levels and not 1 <= batching.default_priority_level <= levels:
         raise InvalidArgumentError(
             f"default priority level must be in range [1, {levels}] for {config.name}; got "
@@ -236,19 +237,20 @@ def _validate_ordering(config: ModelConfig) -> None:
     if batching.priority_levels > 1:
         raise InvalidArgumentError(
             "Only one priority level is allowed when 'preserve_ordering' is true for "
-            f"{config.name}; got {batching.priority_levels}"
+            f"{config.name}; got {batching.priority_levels}; write priority_levels: 1, or remove "
+            "one of the two"
         )
     policies = [batching.default_queue_policy, *batching.priority_queue_policy.values()]
     if any(_delays(policy) for policy in policies):
         raise InvalidArgumentError(
             "Queue policy can not have DELAY as timeout action when 'preserve_ordering' is true "
-            f"for {config.name}"
+            f"for {config.name}; write timeout_action: REJECT, or remove "
+            "default_timeout_microseconds or preserve_ordering"
         )
 
 
 def _delays(policy: Any) -> bool:
-    can_time_out = policy.default_timeout_microseconds or policy.allow_timeout_override
-    return bool(policy.timeout_action == 1 and can_time_out)
+    return bool(policy.timeout_action == 1 and policy.default_timeout_microseconds)
 
 
 def _validate_response_cache(config: ModelConfig) -> None:

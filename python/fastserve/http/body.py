@@ -2,6 +2,7 @@
 
 import asyncio
 import zlib
+from collections.abc import Callable
 
 from aiohttp import hdrs
 from aiohttp.web import BaseRequest
@@ -11,6 +12,8 @@ from fastserve.errors import InvalidArgumentError
 
 # Above this size compressing takes longer than the event loop should be held up.
 _OFF_LOOP_BYTES = 65536
+# What an administrative request may have: its JSON is parsed on the event loop.
+ADMINISTRATIVE_LIMIT_BYTES = 1 << 20
 # zlib's window bits: 32 + 15 reads gzip and zlib alike, 16 + 15 writes gzip, 15 writes zlib.
 _READ_ANY = 47
 _WRITE_WINDOW_BITS = {"gzip": 31, "deflate": 15}
@@ -24,7 +27,27 @@ def too_large(size: int, limit: int) -> InvalidArgumentError:
     )
 
 
-async def read_body(request: BaseRequest, limit: int, claim: ByteClaim) -> bytearray:
+def _administrative_too_large(size: int, limit: int) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"request JSON size of {size} bytes exceeds the maximum allowed size of {limit} bytes of "
+        "an administrative request"
+    )
+
+
+async def read_administrative_body(request: BaseRequest, limit: int, claim: ByteClaim) -> bytearray:
+    """The body of a request that is no inference, of at most `limit` bytes and of at most
+    ADMINISTRATIVE_LIMIT_BYTES."""
+    if limit <= ADMINISTRATIVE_LIMIT_BYTES:
+        return await _read_body(request, limit, claim, too_large)
+    return await _read_body(request, ADMINISTRATIVE_LIMIT_BYTES, claim, _administrative_too_large)
+
+
+async def _read_body(
+    request: BaseRequest,
+    limit: int,
+    claim: ByteClaim,
+    too_large: Callable[[int, int], InvalidArgumentError],
+) -> bytearray:
     """The body as it was sent; InvalidArgumentError as soon as it is known to be too large,
     UnavailableError when the server has no room for it."""
     announced = request.content_length
@@ -53,7 +76,7 @@ async def read_decoded_body(
     request: BaseRequest, limit: int, claim: ByteClaim
 ) -> bytes | bytearray:
     """The body without gzip or deflate; `limit` holds for both forms."""
-    body = await read_body(request, limit, claim)
+    body = await _read_body(request, limit, claim, too_large)
     coding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
     if coding in ("", "identity"):
         return body

@@ -2,7 +2,7 @@
 
 from aiohttp.web import BaseRequest, Response
 
-from fastserve.http.body import read_body
+from fastserve.http.body import read_administrative_body
 from fastserve.http.context import Context
 from fastserve.http.responses import json_response, parse_json_object
 from fastserve.http.router import Parameters, route
@@ -14,7 +14,8 @@ async def _get(context: Context, _request: BaseRequest, _parameters: Parameters)
 
 async def _update(context: Context, request: BaseRequest, _parameters: Parameters) -> Response:
     with context.core_loop.claim_bytes() as claim:
-        settings = parse_json_object(await read_body(request, context.max_input_bytes, claim))
+        body = await read_administrative_body(request, context.max_input_bytes, claim)
+        settings = parse_json_object(body)
     return json_response(await context.control.update_log_settings(settings))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp.web import BaseRequest, Response
 
 from fastserve.errors import InvalidArgumentError, UnsupportedError
-from fastserve.http.body import read_body
+from fastserve.http.body import read_administrative_body
 from fastserve.http.context import Context
 from fastserve.http.responses import json_response, parse_json_object
 from fastserve.http.router import Parameters, route
@@ -21,7 +21,8 @@ def _refuse_repository_name(parameters: Parameters) -> None:
 
 async def _read_object(context: Context, request: BaseRequest) -> dict[str, Any]:
     with context.core_loop.claim_bytes() as claim:
-        return parse_json_object(await read_body(request, context.max_input_bytes, claim))
+        body = await read_administrative_body(request, context.max_input_bytes, claim)
+        return parse_json_object(body)
 
 
 async def _index(context: Context, request: BaseRequest, parameters: Parameters) -> Response:

@@ -13,8 +13,9 @@ def json_response(value: Any) -> web.Response:
 
 
 def text_response(text: str) -> web.Response:
-    """`text` is JSON already."""
-    return web.Response(body=text.encode(), content_type="application/json")
+    """`text` is JSON already. What UTF-8 cannot carry (a file name that is no text, in an error)
+    becomes a question mark."""
+    return web.Response(body=text.encode(errors="replace"), content_type="application/json")
 
 
 def error_response(status: int, message: str) -> web.Response:
@@ -28,11 +29,14 @@ def failure_response(error: FastserveError) -> web.Response:
 
 
 def parse_json_object(body: bytes | bytearray) -> dict[str, Any]:
-    """An absent body is an empty object."""
+    """An absent body is an empty object. Every string in it can be written as UTF-8."""
     if not body:
         return {}
     try:
-        value = json.loads(body)
+        text = body.decode()
+        value = json.loads(text)
+        if "\\ud" in text.lower():  # an escaped surrogate, which may lack its other half
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidArgumentError(f"failed to parse the request JSON buffer: {error}") from None
     if not isinstance(value, dict):

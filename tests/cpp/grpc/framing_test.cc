@@ -149,12 +149,30 @@ TEST(MessageReader, ReadsCompressedMessages) {
 }
 
 TEST(MessageReader, CompressionBombStopsAtTheLimit) {
-  MessageReader reader;
-  reader.Reset({.max_message_bytes = 10000, .budget = nullptr}, MessageEncoding::kGzip);
-  const std::string bomb =
-      Compress(MessageEncoding::kGzip, CompressionLevel::kHigh, Wire(std::string(8 << 20, 0)));
-  EXPECT_LT(bomb.size(), 10000u);
-  EXPECT_EQ(ReadAll(&reader, {Frame(bomb, true)}).error.code, GrpcStatusCode::kResourceExhausted);
+  for (const MessageEncoding encoding : {MessageEncoding::kGzip, MessageEncoding::kDeflate}) {
+    MessageReader reader;
+    reader.Reset({.max_message_bytes = 10000, .budget = nullptr}, encoding);
+    const std::string bomb =
+        Compress(encoding, CompressionLevel::kHigh, Wire(std::string(8 << 20, 0)));
+    EXPECT_LT(bomb.size(), 10000u);
+    EXPECT_EQ(ReadAll(&reader, {Frame(bomb, true)}).error.code, GrpcStatusCode::kResourceExhausted);
+  }
+}
+
+TEST(MessageReader, CompressionBombStopsAtTheBudgetOfAllMessages) {
+  for (const MessageEncoding encoding : {MessageEncoding::kGzip, MessageEncoding::kDeflate}) {
+    ByteBudget budget(100000);
+    MessageReader reader;
+    reader.Reset({.max_message_bytes = 1 << 30, .budget = &budget}, encoding);
+    const std::string bomb =
+        Compress(encoding, CompressionLevel::kHigh, Wire(std::string(8 << 20, 0)));
+    EXPECT_EQ(ReadAll(&reader, {Frame(bomb, true)}).error.code, GrpcStatusCode::kUnavailable);
+    EXPECT_EQ(budget.used_bytes(), 0u);
+    const std::string fits(100000, 'f');
+    reader.Reset({.max_message_bytes = 1 << 30, .budget = &budget}, encoding);
+    const std::string bytes = Compress(encoding, CompressionLevel::kHigh, Wire(fits));
+    EXPECT_THAT(ReadAll(&reader, {Frame(bytes, true)}).messages, testing::ElementsAre(fits));
+  }
 }
 
 TEST(MessageReader, BrokenFramesAreInternalErrors) {

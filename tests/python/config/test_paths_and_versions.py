@@ -118,7 +118,8 @@ def test_a_known_backend_that_is_not_offered_is_unsupported(text):
         ('platform: "nope"', "unexpected platform type 'nope' for m"),
         (
             'platform: "tensorrt_plan" backend: "onnxruntime"',
-            "unexpected 'platform' and 'backend' pair",
+            "unexpected 'platform' and 'backend' pair, got:tensorrt_plan, onnxruntime for m; "
+            "remove platform, or write platform: 'onnxruntime_onnx'",
         ),
         ("", "Could not determine backend for model 'm'"),
     ],

@@ -2,14 +2,19 @@
 clients of it.
 """
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tritonclient.grpc as grpcclient
+import tritonclient.grpc.aio as grpc_aio
 import tritonclient.http as httpclient
+import tritonclient.http.aio as http_aio
 
 from tests.models.repository import write_repository
+from tests.python.conformance.asyncio_clients import BlockingModule, running_loop
 from tests.python.conftest import IDENTITY_CONFIG, ServerProcess, serving_all, write_model
 
 TYPES = {
@@ -64,8 +69,25 @@ def grpc(server: ServerProcess) -> Iterator[grpcclient.InferenceServerClient]:
         yield client
 
 
-@pytest.fixture(params=["http", "grpc"])
-def protocol(request: pytest.FixtureRequest) -> tuple:
-    """(client module, client): the test runs once per protocol."""
-    module = httpclient if request.param == "http" else grpcclient
-    return module, request.getfixturevalue(request.param)
+@pytest.fixture(scope="package")
+def client_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    with running_loop() as loop:
+        yield loop
+
+
+def service_of(module: Any) -> str:
+    """The service that a client module speaks to: "http" or "grpc"."""
+    return str(module.__name__).split(".")[1]
+
+
+@pytest.fixture(params=["http", "grpc", "http.aio", "grpc.aio"])
+def protocol(request: pytest.FixtureRequest) -> Iterator[tuple]:
+    """(client module, client): the test runs once per official client."""
+    service, _, aio = request.param.partition(".")
+    if not aio:
+        yield (httpclient if service == "http" else grpcclient), request.getfixturevalue(service)
+        return
+    loop, server = (request.getfixturevalue(name) for name in ("client_loop", "server"))
+    module = BlockingModule(http_aio if service == "http" else grpc_aio, loop)
+    with module.InferenceServerClient(server.url(service)) as client:
+        yield module, client

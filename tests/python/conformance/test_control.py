@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tritonclient.http as httpclient
 from tritonclient.utils import InferenceServerException
+
+from tests.python.conformance.conftest import service_of
 
 
 def as_dict(value: Any) -> Any:
@@ -129,7 +130,7 @@ def test_load_overrides_are_refused_clearly(protocol):
 
 def test_reload_under_traffic_loses_no_request(protocol, server, repository):
     module, _ = protocol
-    url = server.url("http" if module is httpclient else "grpc")
+    url = server.url(service_of(module))
     stop = threading.Event()
     outcomes: list = []
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
-import tritonclient.http as httpclient
 from tritonclient.utils import InferenceServerException
 
 from tests.models.ensembles import ENSEMBLES, chain, ensemble, step, write_ensembles
 from tests.models.repository import write_repository
+from tests.python.conformance.conftest import service_of
 from tests.python.conformance.test_control import as_dict, index_of
 from tests.python.conftest import IDENTITY_CONFIG, ServerProcess, serving_all, write_model
 
@@ -217,7 +217,7 @@ def test_members_that_another_ensemble_needs_stay(protocol, ask):
 
 def test_reload_of_a_member_under_traffic_loses_no_request(protocol, server, repository):
     module, _ = protocol
-    url = server.url("http" if module is httpclient else "grpc")
+    url = server.url(service_of(module))
     stop = threading.Event()
     outcomes: list = []
 

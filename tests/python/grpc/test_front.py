@@ -3,6 +3,7 @@ conformance suite does not reach.
 """
 
 import queue
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,16 +184,26 @@ def test_many_connections_share_the_server(server):
     assert not failures
 
 
-def test_a_running_call_survives_the_drain(start_server, tmp_path: Path):
-    write_model(tmp_path, "slow", _SLOW)
+def test_a_running_call_survives_the_drain_and_new_ones_are_unavailable(start_server, tmp_path):
+    write_model(tmp_path, "slow", _SLOW.replace("500", "3000"))
     server = start_server(f"--model-repository={tmp_path}").wait_started()
     done: queue.Queue = queue.Queue()
+    values = tensor(np.ones((1, 2), np.float32))
     with grpcclient.InferenceServerClient(server.url("grpc")) as client:
-        values = tensor(np.ones((1, 2), np.float32))
         client.async_infer("slow", values, lambda result, error: done.put((result, error)))
         # The statistics are asked on the same connection: the request is in the engine by then.
         client.get_inference_statistics("slow")
-        assert server.stop() == 0
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_line("Waiting for in-flight requests")
+        own_connection = [("grpc.use_local_subchannel_pool", 1)]
+        with grpcclient.InferenceServerClient(
+            server.url("grpc"), channel_args=own_connection
+        ) as late:
+            for caller in (client, late):
+                with pytest.raises(InferenceServerException, match="Server is stopping") as refused:
+                    caller.infer("slow", values)
+                assert refused.value.status() == "StatusCode.UNAVAILABLE"
+        assert server.wait_exit() == 0
         result, error = done.get(timeout=30)
     assert error is None
     assert result.as_numpy("OUTPUT0").shape == (1, 2)

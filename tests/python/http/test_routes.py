@@ -5,9 +5,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from fastserve.errors import InternalError
 from fastserve.http import MetricsFrontEnd
 
-from tests.python.http.conftest import TestControl, get, post
+from tests.python.http.conftest import TestControl, chunked, get, post
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,95 @@ async def test_malformed_administrative_bodies_are_refused(
     answer = await client.answer()
     assert answer.status == 400
     assert "error" in answer.json()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/repository/index",
+        "/v2/repository/models/m/load",
+        "/v2/repository/models/m/unload",
+        "/v2/logging",
+    ],
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"\ud800": 1}',
+        rb'{"parameters": {"\uDC00": "x"}}',
+        rb'{"log_format": ["\ud800\ud800"]}',
+        b'{"\xed\xa0\x80": 1}',
+        '{"ready": true}'.encode("utf-16"),
+    ],
+)
+async def test_text_that_is_not_unicode_is_refused(
+    start: Any, connect: Any, path: str, body: bytes
+) -> None:
+    front_end = await start()
+    client = await connect(front_end)
+    await client.send(post(path, body))
+    answer = await client.answer()
+    assert answer.status == 400
+    assert answer.json()["error"].startswith("failed to parse the request JSON buffer: 'utf-8'")
+    assert front_end.control.calls == []
+    assert front_end.control.settings == {"log_info": True}
+
+
+async def test_both_halves_of_a_surrogate_pair_are_one_character(start: Any, connect: Any) -> None:
+    front_end = await start()
+    client = await connect(front_end)
+    body = rb'{"parameters": {"\ud83d\ude00": "\\ud800"}}'
+    await client.send(post("/v2/repository/models/m/load", body))
+    assert (await client.answer()).status == 200
+    assert front_end.control.calls == [("load m", {"\U0001f600": "\\ud800"})]
+
+
+async def test_an_error_about_a_name_that_is_no_text_is_still_json(
+    start: Any, connect: Any, monkeypatch: Any
+) -> None:
+    front_end = await start()
+
+    async def fail(ready_only: bool) -> Any:
+        raise InternalError(f"cannot read '\udcff' ({ready_only})")
+
+    monkeypatch.setattr(front_end.control, "repository_index", fail)
+    client = await connect(front_end)
+    await client.send(get("/v2/repository/index"))
+    answer = await client.answer()
+    assert answer.status == 500
+    assert answer.json() == {"error": "cannot read '?' (False)"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v2/repository/index", "/v2/repository/models/m/load", "/v2/logging"],
+)
+async def test_administrative_bodies_above_1_mib_are_refused(
+    start: Any, connect: Any, path: str
+) -> None:
+    limit = 1 << 20
+    front_end = await start()
+    client = await connect(front_end)
+    await client.send(post(path, b"{}" + b" " * (limit - 2)))
+    assert (await client.answer()).status == 200
+    for request in (post(path, b" " * (limit + 1)), chunked(path, b" " * (limit + 1), limit + 1)):
+        client = await connect(front_end)
+        await client.send(request)
+        answer = await client.answer()
+        assert answer.status == 400
+        assert "bytes exceeds the maximum allowed size of 1048576 bytes" in answer.json()["error"]
+        assert "size of 1048577 bytes" in answer.json()["error"]
+
+
+async def test_a_lower_input_limit_holds_for_administrative_bodies(
+    start: Any, connect: Any
+) -> None:
+    client = await connect(await start(max_input=1000))
+    await client.send(post("/v2/logging", b" " * 1001))
+    answer = await client.answer()
+    assert answer.status == 400
+    assert "size of 1001 bytes exceeds" in answer.json()["error"]
+    assert "--http-max-input-size" in answer.json()["error"]
 
 
 async def test_the_index_may_be_limited_to_ready_models(start: Any, connect: Any) -> None:

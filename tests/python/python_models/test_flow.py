@@ -1,5 +1,8 @@
 """Streams between models, their flags, and workers that do not start in time."""
 
+import queue
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
@@ -41,6 +44,42 @@ RESCHEDULING = model("""
             request.set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
     """)
 
+# Runs a request as often as its value says, and answers how often that was and under which
+# correlation id; START tells the first run of a sequence.
+ITERATING = model("""
+    def initialize(self, args):
+        self.runs = {}
+
+    def execute(self, requests):
+        return [self.step(request) for request in requests]
+
+    def step(self, request):
+        values = {
+            name: pb_utils.get_input_tensor_by_name(request, name).as_numpy().item()
+            for name in ("INPUT0", "START", "CORRID")
+        }
+        sequence = values["CORRID"]
+        first = sequence not in self.runs
+        assert first == bool(values["START"]), (values, self.runs)
+        self.runs.setdefault(sequence, [0])[-1] += 1
+        if self.runs[sequence][-1] < values["INPUT0"]:
+            request.set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
+            return None
+        answer = np.array([[self.runs[sequence][-1], len(self.runs[sequence])]], np.float32)
+        self.runs[sequence].append(0)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT0", answer)])
+    """)
+
+ITERATIVE = """sequence_batching {
+  iterative_sequence: true
+  oldest { max_candidate_sequences: 16 }
+  control_input [
+    { name: "START" control { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] } },
+    { name: "CORRID" control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 } }
+  ]
+}
+"""
+
 HANGING = model("""
     def initialize(self, args):
         import time
@@ -77,6 +116,43 @@ def test_a_decoupled_model_that_reschedules_fails_its_request(serve):
         client.stop_stream()
     ((_, error),) = answers
     assert "needs sequence_batching with iterative_sequence" in str(error)
+
+
+def test_a_rescheduled_request_runs_until_the_model_answers_it(serve):
+    server = serve({"iterating": (config(more=ITERATIVE), ITERATING)})
+    with client_of(server) as client:
+        counts = [1, 20, 3, 7, 2, 11]
+        with ThreadPoolExecutor(len(counts)) as pool:
+            answers = pool.map(
+                lambda count: infer((grpcclient, client), "iterating", row(count)), counts
+            )
+            # Without a sequence_id each is a sequence of its own.
+            assert [a.as_numpy("OUTPUT0").tolist() for a in answers] == [[[c, 1]] for c in counts]
+        (stats,) = client.get_inference_statistics("iterating").model_stats
+    assert stats.inference_stats.success.count == len(counts)
+    assert stats.execution_count >= max(counts)
+
+
+def test_what_follows_in_a_sequence_waits_for_the_rescheduled_request(serve):
+    server = serve({"iterating": (config(more=ITERATIVE), ITERATING)})
+    answers: queue.Queue = queue.Queue()
+    counts = [25, 4, 9]
+    with client_of(server) as client:
+        client.start_stream(lambda result, error: answers.put((result, error)))
+        for number, count in enumerate(counts):
+            tensor = grpcclient.InferInput("INPUT0", [1, 1], "FP32")
+            client.async_stream_infer(
+                "iterating",
+                [tensor.set_data_from_numpy(row(count))],
+                sequence_id=42,
+                sequence_start=number == 0,
+                sequence_end=number == len(counts) - 1,
+            )
+        for number, count in enumerate(counts):
+            result, error = answers.get(timeout=60)
+            assert error is None
+            assert result.as_numpy("OUTPUT0").tolist() == [[count, number + 1]]
+        client.stop_stream()
 
 
 def test_a_worker_that_does_not_initialize_in_time_fails_its_load(serve):

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import shutil
 import subprocess
 
@@ -21,6 +22,36 @@ SUMMARIES = [
     "nv_inference_compute_output_summary_us",
 ]
 CACHE_SUMMARIES = ["nv_cache_hit_summary_per_model", "nv_cache_miss_summary_per_model"]
+# What dashboards ask of a server without a GPU, as Triton exports it.
+MODEL_FAMILIES = {
+    "nv_inference_request_success": "counter",
+    "nv_inference_request_failure": "counter",
+    "nv_inference_count": "counter",
+    "nv_inference_exec_count": "counter",
+    "nv_inference_request_duration_us": "counter",
+    "nv_inference_queue_duration_us": "counter",
+    "nv_inference_compute_input_duration_us": "counter",
+    "nv_inference_compute_infer_duration_us": "counter",
+    "nv_inference_compute_output_duration_us": "counter",
+    "nv_inference_pending_request_count": "gauge",
+    "nv_model_load_duration_secs": "gauge",
+    HISTOGRAM: "histogram",
+    **dict.fromkeys(SUMMARIES, "summary"),
+}
+CACHE_FAMILIES = {
+    "nv_cache_num_hits_per_model": "counter",
+    "nv_cache_num_misses_per_model": "counter",
+    "nv_cache_hit_duration_per_model": "counter",
+    "nv_cache_miss_duration_per_model": "counter",
+    **dict.fromkeys(CACHE_SUMMARIES, "summary"),
+}
+SERVER_FAMILIES = {
+    "nv_pinned_memory_pool_total_bytes": "gauge",
+    "nv_pinned_memory_pool_used_bytes": "gauge",
+    "nv_cpu_utilization": "gauge",
+    "nv_cpu_memory_total_bytes": "gauge",
+    "nv_cpu_memory_used_bytes": "gauge",
+}
 BODY = json.dumps(
     {"inputs": [{"name": "INPUT0", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}
 )
@@ -177,6 +208,36 @@ def test_all_of_it_is_on_the_page_when_asked_for(start_server, tmp_path):
     }
     assert sample(histogram, "_bucket", model="buckets", le="60000") == 1
     assert sample(histogram, "_count", model="cached") == 2
+
+
+def test_every_family_of_triton_without_a_gpu_is_on_the_page(start_server, tmp_path):
+    write_model(tmp_path, "m")
+    write_model(tmp_path, "cached", IDENTITY_CONFIG + "response_cache { enable: true }")
+    server = start_server(
+        f"--model-repository={tmp_path}",
+        "--cache-config=local,size=1048576",
+        "--metrics-config=summary_latencies=true",
+        "--metrics-config=histogram_latencies=true",
+    ).wait_started()
+    for model in ("m", "cached", "cached"):
+        infer(server, model)
+    text = get(server)
+    lines = text.splitlines()
+    labels = {"": SERVER_FAMILIES, '{model="m"': MODEL_FAMILIES, '{model="cached"': CACHE_FAMILIES}
+    for label, expected in labels.items():
+        for name, kind in expected.items():
+            assert f"# TYPE {name} {kind}" in lines
+            suffix = "_count" if kind in ("histogram", "summary") else ""
+            start = f"{name}{suffix}{label}"
+            values = [line.rpartition(" ")[2] for line in lines if line.startswith(start)]
+            assert values, start
+            if name.endswith(("_success", "_count", "_per_model")) and "duration" not in name:
+                assert all(float(value) > 0 for value in values) or kind != "counter", start
+    reasons = re.findall(r'request_failure{model="m",reason="(\w+)",version="1"} 0', text)
+    assert sorted(reasons) == ["BACKEND", "CANCELED", "OTHER", "REJECTED"]
+    for phase in ("request", "queue", "compute_input", "compute_infer", "compute_output"):
+        for suffix in ("_sum", "_count", "_bucket"):
+            assert f"\nnv_inference_{phase}_duration_us{suffix}{{" in text
 
 
 def test_chosen_quantiles_and_no_counters(start_server, tmp_path):

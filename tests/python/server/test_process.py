@@ -11,8 +11,11 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tritonclient.grpc as grpcclient
 from prometheus_client.parser import text_string_to_metric_families
+from tritonclient.utils import InferenceServerException
 
 from tests.python.conftest import IDENTITY_CONFIG, write_model
 
@@ -73,12 +76,15 @@ def test_a_signal_drains_running_requests_end_and_new_ones_are_refused(
     assert server.wait_exit() == 0
 
 
-def wait_until_pending(server) -> None:
-    """Until a request waits in the queue, so that another one is being executed."""
+def wait_until_pending(server, count: int = 1) -> None:
+    """Until so many requests wait in the queue, so that another one is being executed."""
     while True:
         text = call(server, "GET", "/metrics", service="metrics")[2]
         for family in text_string_to_metric_families(text):
-            if family.name == "nv_inference_pending_request_count" and family.samples[0].value:
+            if (
+                family.name == "nv_inference_pending_request_count"
+                and family.samples[0].value >= count
+            ):
                 return
 
 
@@ -125,6 +131,39 @@ def test_a_second_signal_ends_the_process_at_once(start_server, tmp_path):
     assert server.wait_exit() == 1
     for thread in threads:
         thread.join()
+
+
+def test_an_exit_timeout_cuts_off_what_still_runs_and_ends_the_process(start_server, tmp_path):
+    write_model(tmp_path, "slow", SLOW_CONFIG.replace("1500", "60000"))
+    server = start_server(f"--model-repository={tmp_path}", "--exit-timeout-secs=1").wait_started()
+
+    def ask_http() -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            infer(server, "slow")
+
+    codes = []
+
+    def ask_grpc() -> None:
+        with grpcclient.InferenceServerClient(server.url("grpc")) as client:
+            tensor = grpcclient.InferInput("INPUT0", [1, 2], "FP32")
+            tensor.set_data_from_numpy(np.ones((1, 2), np.float32))
+            with pytest.raises(InferenceServerException) as failure:
+                client.infer("slow", [tensor])
+            codes.append(failure.value.status())
+
+    threads = [threading.Thread(target=ask) for ask in (ask_http, ask_grpc, ask_http)]
+    for thread in threads:
+        thread.start()
+    wait_until_pending(server, 2)
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_line("Waiting for in-flight requests")
+    stopped = time.monotonic()
+    assert server.wait_exit() == 1
+    assert time.monotonic() - stopped < 30
+    server.wait_line("Exit timeout of 1 s expired, exiting: 3 requests in flight are cut off")
+    for thread in threads:
+        thread.join()
+    assert codes == ["StatusCode.UNAVAILABLE"]
 
 
 @pytest.mark.parametrize("flag", ["http-port", "grpc-port", "metrics-port"])
