@@ -177,9 +177,9 @@ Status WorkerSession::Handle(const WorkerPacket& packet) {
     case PacketKind::kLog:
       return OnLog(packet.body);
     case PacketKind::kBlsRequest:
-      return calls_->Start(packet.body, [this](std::uint64_t handle) {
+      return calls_->Start(packet.body, [this](std::uint64_t first, std::uint32_t count) {
         const MutexLock lock(mutex_);
-        return table_.Request(handle);
+        return table_.Requests(first, count);
       });
     case PacketKind::kBlsCancel:
       return calls_->Cancel(packet.body);
