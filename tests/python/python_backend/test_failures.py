@@ -225,6 +225,24 @@ def test_an_exit_of_the_model_is_the_end_of_the_worker(run_execute, code, status
     assert peer.process.wait(30) == status
 
 
+@pytest.mark.parametrize("head", ["def execute", "async def execute"])
+def test_the_place_of_an_exit_is_told(run_execute, head):
+    peer = run_execute("raise SystemExit('no licence')", head=head)
+    peer.start([Request()])
+    text = peer.stderr()
+    assert text.startswith("the worker ends by SystemExit: no licence\n\nAt:\n  ")
+    assert "model/1/model.py(6): execute\n" in text
+
+
+def test_the_place_of_a_crash_is_told(run_execute):
+    peer = run_execute("import ctypes\nctypes.string_at(0)")
+    peer.start([Request()])
+    assert peer.process.wait(30) == -signal.SIGSEGV
+    text = peer.stderr()
+    assert "Segmentation fault" in text
+    assert 'model/1/model.py", line 7 in execute' in text
+
+
 @pytest.mark.parametrize(
     ("source", "text"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from typing import Any, Dict, List, Sequence, Tuple, Union
 
@@ -14,8 +15,17 @@ SEQUENCE_END = 2
 RELEASE_ALL = 1
 RELEASE_RESCHEDULE = 2
 RESPONSE_FINAL = 1
-MEMORY_CPU = 0
-MEMORY_GPU = 1
+
+
+class MemoryType(enum.IntEnum):
+    """Where tensors may lie."""
+
+    TRITONSERVER_MEMORY_CPU = 0
+    TRITONSERVER_MEMORY_GPU = 1
+
+
+MEMORY_CPU = MemoryType.TRITONSERVER_MEMORY_CPU
+MEMORY_GPU = MemoryType.TRITONSERVER_MEMORY_GPU
 
 CorrelationId = Union[int, str]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -49,6 +50,8 @@ def main(descriptor: int, server: int) -> NoReturn:
     _bind_to(server)
     os.set_inheritable(descriptor, False)
     _unbuffer()
+    # Where a crash of an extension was called; all threads would push it out of the last lines.
+    faulthandler.enable(2, all_threads=False)
     status = 1
     try:
         Worker(Channel(socket.socket(fileno=descriptor))).run()
@@ -106,12 +109,11 @@ def _unbuffer() -> None:
 
 
 def _status(end: SystemExit) -> int:
+    # The server puts the end of the standard error into the errors of the requests it fails.
+    print(f"the worker ends by {describe(end)}", file=sys.stderr)
     if end.code is None:
         return 0
-    if isinstance(end.code, int):
-        return end.code & 0xFF
-    print(end.code, file=sys.stderr)
-    return 1
+    return end.code & 0xFF if isinstance(end.code, int) else 1
 
 
 def _end(status: int) -> NoReturn:
