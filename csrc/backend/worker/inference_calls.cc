@@ -11,6 +11,7 @@
 #include "backend/worker/json_parameters.h"
 #include "inference/call_chain.h"
 #include "protocol/input_tensor.h"
+#include "protocol/json_writer.h"
 
 namespace fastserve {
 
@@ -291,14 +292,16 @@ void InferenceCalls::CancelCallsOf(const InferRequest& caller) {
   for (const RequestPtr& request : requests) request->Cancel();
 }
 
-std::string InferenceCalls::FromWorker(std::string_view member, std::string_view json) const {
+std::string InferenceCalls::FromWorker(std::string_view member, std::string_view json,
+                                       std::string_view loading) const {
   // The worker wrote `json`: of two members of one name the last counts, and that is ours.
   std::string text = "{\"";
-  text.append(member).append("\":").append(json);
+  text.append(member).append("\":").append(json).append(R"(,"loading":)");
+  AppendJsonString(loading, &text);
   return text.append(R"(,"worker":)").append(std::to_string(number_)).append("}");
 }
 
-Status InferenceCalls::Control(std::string_view body) {
+Status InferenceCalls::Control(std::string_view body, std::string_view loading) {
   PacketReader reader(body);
   const std::uint64_t call = reader.U64();
   if (!reader.ok()) return Broken("a CALL without a number");
@@ -318,7 +321,7 @@ Status InferenceCalls::Control(std::string_view body) {
     return Status::Ok();
   }
   host_->Control(
-      FromWorker("call", reader.rest()),
+      FromWorker("call", reader.rest(), loading),
       [calls = shared_from_this(), call](const std::string& json) { calls->Return(call, json); });
   return Status::Ok();
 }
@@ -351,7 +354,7 @@ void InferenceCalls::End() {
     controlled = std::exchange(controlled_, false);
   }
   for (const auto& [id, call] : open) call.request->Cancel();
-  if (controlled) host_->Control(FromWorker("ended", "true"), [](const std::string& /*json*/) {});
+  if (controlled) host_->Control(FromWorker("ended", "true", {}), [](const std::string& /*json*/) {});
 }
 
 bool InferenceCalls::empty() const {

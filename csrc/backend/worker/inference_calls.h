@@ -34,7 +34,8 @@ class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls>
   Status Start(std::string_view body, const FindRequests& find_requests) EXCLUDES(mutex_);
   Status Cancel(std::string_view body) EXCLUDES(mutex_);
   Status Taken(std::string_view body) EXCLUDES(mutex_);
-  Status Control(std::string_view body) EXCLUDES(mutex_);
+  // `loading`: the model that is not initialized yet, whose load waits for the answer; else empty.
+  Status Control(std::string_view body, std::string_view loading) EXCLUDES(mutex_);
   // So many CALLs of which no one wants to know the result wait for their turn that the worker is
   // to be read no further for now. `wakeup` is notified when it can be again.
   bool crowded() const EXCLUDES(mutex_);
@@ -66,8 +67,9 @@ class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls>
   void Respond(std::uint64_t call, bool decoupled, const InferResponse& response, bool final)
       EXCLUDES(mutex_);
   void Return(std::uint64_t call, std::string_view json);
-  // {"worker": number, member: json}
-  std::string FromWorker(std::string_view member, std::string_view json) const;
+  // {member: json, "loading": name or "", "worker": number}
+  std::string FromWorker(std::string_view member, std::string_view json,
+                         std::string_view loading) const;
 
   const std::shared_ptr<WorkerLink> link_;
   const std::shared_ptr<InferenceHost> host_;

@@ -186,7 +186,7 @@ Status WorkerSession::Handle(const WorkerPacket& packet) {
     case PacketKind::kBlsTaken:
       return calls_->Taken(packet.body);
     case PacketKind::kCall:
-      return calls_->Control(packet.body);
+      return calls_->Control(packet.body, greeting_ ? std::string_view() : spec_.name);
     default:
       return Broken("a packet of kind " + std::to_string(static_cast<int>(packet.kind)) +
                     ", which is not the worker's to send");
