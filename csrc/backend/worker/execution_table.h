@@ -60,7 +60,7 @@ class ExecutionTable {
   std::size_t running() const { return running_.size(); }
 
  private:
-  std::deque<RunningExecution> running_;  // in the order in which they were sent
+  std::deque<RunningExecution> running_;      // in the order in which they were sent
   std::map<std::uint64_t, RequestPtr> open_;  // by handle
   std::uint64_t last_id_ = 0;
   std::uint64_t next_handle_ = 1;

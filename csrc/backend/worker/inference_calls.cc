@@ -354,7 +354,8 @@ void InferenceCalls::End() {
     controlled = std::exchange(controlled_, false);
   }
   for (const auto& [id, call] : open) call.request->Cancel();
-  if (controlled) host_->Control(FromWorker("ended", "true", {}), [](const std::string& /*json*/) {});
+  if (controlled)
+    host_->Control(FromWorker("ended", "true", {}), [](const std::string& /*json*/) {});
 }
 
 bool InferenceCalls::empty() const {

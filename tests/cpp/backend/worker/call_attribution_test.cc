@@ -1,5 +1,5 @@
-// For whose sake a model in a worker calls another one: what is cancelled with whom, and which chain
-// a call continues.
+// For whose sake a model in a worker calls another one: what is cancelled with whom, and which
+// chain a call continues.
 #include <gtest/gtest.h>
 
 #include <condition_variable>
@@ -40,18 +40,18 @@ void EndCall(RequestPtr call) { call->Fail(Status::Cancelled("ended"), FailureRe
 class CallOfABatch : public ::testing::Test {
  protected:
   RequestPtr Start(std::size_t first, std::uint32_t count) {
-    loaded_ = LoadScripted({[this, first, count](PeerEnd& peer) {
-                             peer.Greet();
-                             PutFloats(peer.AddSegment(kSegment, 4096, 4096));
-                             const SeenExecution seen = peer.ExpectExecution();
-                             const std::uint64_t handle = seen.requests.at(first).handle;
-                             peer.Send(PacketKind::kBlsRequest,
-                                       BlsRequest(1, handle, 64, "", count));
-                             may_end_.acquire();
-                             peer.Echo(seen);
-                             EchoForEver(peer);
-                           }},
-                           MakeSpec("python", 8), host_);
+    loaded_ =
+        LoadScripted({[this, first, count](PeerEnd& peer) {
+                       peer.Greet();
+                       PutFloats(peer.AddSegment(kSegment, 4096, 4096));
+                       const SeenExecution seen = peer.ExpectExecution();
+                       const std::uint64_t handle = seen.requests.at(first).handle;
+                       peer.Send(PacketKind::kBlsRequest, BlsRequest(1, handle, 64, "", count));
+                       may_end_.acquire();
+                       peer.Echo(seen);
+                       EchoForEver(peer);
+                     }},
+                     MakeSpec("python", 8), host_);
     loaded_.instance->Execute(&awaited_.execution, &awaited_);
     return host_->AwaitCall();
   }

@@ -79,9 +79,10 @@ TEST(InferenceCalls, ACallIsARequestWithItsCallerAndTheAnswerComesBack) {
   EXPECT_EQ(block.length, 64U);
   EXPECT_EQ(reader.U8(), 1);
   // The host is told which worker calls: a number of the server's, behind what the worker wrote.
-  EXPECT_THAT(returned.substr(8),
-              ::testing::StartsWith(
-                  R"({"error":null,"value":{"call":{"call":"is_model_ready"},"loading":"","worker":)"));
+  EXPECT_THAT(
+      returned.substr(8),
+      ::testing::StartsWith(
+          R"({"error":null,"value":{"call":{"call":"is_model_ready"},"loading":"","worker":)"));
   host->last.reset();  // which holds its caller, that the session, and that this host
 }
 
