@@ -52,7 +52,7 @@ Status OnnxInstance::TakeOutputs(Execution* execution) {
     Tensor& tensor = execution->outputs.emplace_back();
     tensor.name = output_names_[i];
     if (value == nullptr) return Status::Internal("output '" + tensor.name + "' was not computed");
-    FASTSERVE_RETURN_IF_ERROR(TakeOutput(runtime, std::move(value), execution->inputs, &tensor));
+    FASTSERVE_RETURN_IF_ERROR(TakeOutput(runtime, std::move(value), inputs_, &tensor));
     if (spec_->max_batch_size > 0 && FindBatchOutput(*spec_, tensor.name) == nullptr &&
         (tensor.shape.empty() || tensor.shape[0] != execution->batch_size)) {
       return Status::Internal("output '" + tensor.name + "' has shape " +

@@ -1,5 +1,6 @@
 #include "backend/onnxruntime/ort_value.h"
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -50,10 +51,20 @@ Status ReadTypeAndShape(const OrtRuntime& runtime, const ort::Value* value, Tens
   return runtime.ToStatus(api.GetDimensions(raw, tensor->shape.data(), rank));
 }
 
-bool LiesInside(const void* data, const BufferView& view) {
+bool LiesInside(const void* data, std::span<const std::byte> bytes) {
   const auto* begin = static_cast<const std::byte*>(data);
-  return !std::less<>()(begin, static_cast<const std::byte*>(view.data)) &&
-         std::less<>()(begin, static_cast<const std::byte*>(view.data + view.size));
+  return !std::less<>()(begin, bytes.data()) && std::less<>()(begin, bytes.data() + bytes.size());
+}
+
+// Types of which the library reads positions and shapes. It converts narrower ones, into memory of
+// its own, before it does.
+bool MayBeIndex(DataType type) {
+  return type == DataType::kInt32 || type == DataType::kInt64 || type == DataType::kUint32 ||
+         type == DataType::kUint64;
+}
+
+bool OthersMayWrite(const BufferView& view) {
+  return view.owner != nullptr && view.owner->memory_type() == MemoryType::kSharedRegion;
 }
 
 Status CopyBytes(const void* data, std::size_t size, Tensor* tensor) {
@@ -113,7 +124,13 @@ void OrtInputs::Clear() {
   for (ort::Value* value : values_) runtime_.api().ReleaseValue(value);
   values_.clear();
   names_.clear();
-  aligned_copies_.clear();
+  bytes_.clear();
+  copies_.clear();
+}
+
+bool OrtInputs::Covers(const void* data) const {
+  return std::ranges::any_of(
+      bytes_, [data](std::span<const std::byte> each) { return LiesInside(data, each); });
 }
 
 Status OrtInputs::Add(const Tensor& tensor) {
@@ -127,14 +144,16 @@ Status OrtInputs::Add(const Tensor& tensor) {
 
 Status OrtInputs::AddOverBytes(const Tensor& tensor) {
   std::byte* data = tensor.data.data == nullptr ? no_bytes : tensor.data.data;
-  if (!IsAligned(data, DataTypeByteSize(tensor.type))) {
+  if (!IsAligned(data, DataTypeByteSize(tensor.type)) ||
+      (MayBeIndex(tensor.type) && OthersMayWrite(tensor.data))) {
     BufferPtr copy = AllocateHostBuffer(tensor.data.size);
     if (copy == nullptr) return OutOfMemory(tensor.name, tensor.data.size);
     std::memcpy(copy->data(), data, tensor.data.size);
     CountCopiedBytes(tensor.data.size);
     data = copy->data();
-    aligned_copies_.push_back(std::move(copy));
+    copies_.push_back(std::move(copy));
   }
+  bytes_.emplace_back(data, tensor.data.size);
   ort::Value* value = nullptr;
   FASTSERVE_RETURN_IF_ORT_ERROR(
       runtime_, runtime_.api().CreateTensorWithDataAsOrtValue(
@@ -164,8 +183,8 @@ Status OrtInputs::AddStrings(const Tensor& tensor) {
   return Status::Ok();
 }
 
-Status TakeOutput(const OrtRuntime& runtime, OrtHandle<ort::Value> value,
-                  std::span<const Tensor> inputs, Tensor* tensor) {
+Status TakeOutput(const OrtRuntime& runtime, OrtHandle<ort::Value> value, const OrtInputs& inputs,
+                  Tensor* tensor) {
   FASTSERVE_RETURN_IF_ERROR(ReadTypeAndShape(runtime, value.get(), tensor));
   if (tensor->type == DataType::kBytes) return SerializeStrings(runtime, value.get(), tensor);
   const auto size = TensorByteSize(tensor->type, tensor->shape);
@@ -175,9 +194,7 @@ Status TakeOutput(const OrtRuntime& runtime, OrtHandle<ort::Value> value,
   }
   void* data = nullptr;
   FASTSERVE_RETURN_IF_ORT_ERROR(runtime, runtime.api().GetTensorMutableData(value.get(), &data));
-  for (const Tensor& input : inputs) {
-    if (LiesInside(data, input.data)) return CopyBytes(data, *size, tensor);
-  }
+  if (inputs.Covers(data)) return CopyBytes(data, *size, tensor);
   tensor->data = BufferView(std::make_shared<OrtValueBuffer>(data, *size, std::move(value)));
   return Status::Ok();
 }

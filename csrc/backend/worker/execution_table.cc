@@ -48,13 +48,19 @@ std::optional<std::int64_t> ExecutionTable::oldest_start_ns() const {
   return std::max({oldest.sent_ns, oldest.held_until_ns, last_end_ns_});
 }
 
-RequestPtr ExecutionTable::Request(std::uint64_t handle) const {
+std::vector<RequestPtr> ExecutionTable::Requests(std::uint64_t first, std::uint32_t count) const {
+  std::vector<RequestPtr> found;
   for (const RunningExecution& running : running_) {
-    const std::uint64_t index = handle - running.first_handle;
-    if (handle >= running.first_handle && index < running.execution->requests.size())
-      return running.execution->requests[index];
+    const std::vector<RequestPtr>& requests = running.execution->requests;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      // Below `first` the difference wraps around, and is no less than any count.
+      if (running.first_handle + i - first < count) found.push_back(requests[i]);
+    }
   }
-  return Open(handle);
+  if (!found.empty()) return found;
+  for (auto at = open_.lower_bound(first); at != open_.end() && at->first - first < count; ++at)
+    found.push_back(at->second);
+  return found;
 }
 
 RequestPtr ExecutionTable::Open(std::uint64_t handle) const {

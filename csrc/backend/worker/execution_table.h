@@ -3,8 +3,8 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "backend/backend.h"
@@ -43,8 +43,8 @@ class ExecutionTable {
   // for had caught up. Nothing runs: nullopt.
   std::optional<std::int64_t> oldest_start_ns() const;
 
-  // Of an open request, or one that runs; null when there is none.
-  RequestPtr Request(std::uint64_t handle) const;
+  // Those of one execution with the handles from `first` on, as far as it runs or they are open.
+  std::vector<RequestPtr> Requests(std::uint64_t first, std::uint32_t count) const;
   // Null when it is not open.
   RequestPtr Open(std::uint64_t handle) const;
   // `held_until_ns`: until when its sender waited for its reader; 0: never.
@@ -60,8 +60,8 @@ class ExecutionTable {
   std::size_t running() const { return running_.size(); }
 
  private:
-  std::deque<RunningExecution> running_;  // in the order in which they were sent
-  std::unordered_map<std::uint64_t, RequestPtr> open_;
+  std::deque<RunningExecution> running_;      // in the order in which they were sent
+  std::map<std::uint64_t, RequestPtr> open_;  // by handle
   std::uint64_t last_id_ = 0;
   std::uint64_t next_handle_ = 1;
   std::int64_t last_end_ns_ = 0;  // of one that was the oldest

@@ -1,5 +1,6 @@
 #include "backend/worker/inference_calls.h"
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <string>
@@ -8,7 +9,9 @@
 
 #include "backend/worker/answer.h"
 #include "backend/worker/json_parameters.h"
+#include "inference/call_chain.h"
 #include "protocol/input_tensor.h"
+#include "protocol/json_writer.h"
 
 namespace fastserve {
 
@@ -33,6 +36,32 @@ Result<std::string> ReadName(PacketReader* reader) {
   if (!reader->ok()) return Broken("a BLS_REQUEST that ends within a text");
   if (!IsValidUtf8(text)) return Broken("a BLS_REQUEST with a text that is not UTF-8");
   return std::string(text);
+}
+
+// Nobody wants the answer of the call any more.
+bool AllGone(const std::vector<RequestPtr>& callers) {
+  return std::ranges::any_of(callers, [](const RequestPtr& each) { return each->cancelled(); }) &&
+         std::ranges::all_of(callers, [](const RequestPtr& each) {
+           return each->cancelled() || each->completed();
+         });
+}
+
+// Leaves those that have a client; all, when there is none (a warm-up). On the session's thread.
+std::vector<RequestPtr> WithClients(std::vector<RequestPtr> callers) {
+  const auto has_none = [](const RequestPtr& each) { return each->sink == nullptr; };
+  if (!std::ranges::all_of(callers, has_none)) std::erase_if(callers, has_none);
+  return callers;
+}
+
+// The one whose chain a call for all of them continues; null for nobody's. While they hold their
+// instance, everything that caused one of them waits for the call. Later each of them may go on
+// without the others.
+RequestPtr ChainOf(const std::vector<RequestPtr>& callers) {
+  if (callers.empty()) return nullptr;
+  const bool running = callers.front()->holds_instance.load(std::memory_order_relaxed);
+  const auto found = std::ranges::find_if(
+      callers, [running](const RequestPtr& each) { return IsNested(*each) == running; });
+  return found == callers.end() ? callers.front() : *found;
 }
 
 Status ReadCorrelation(PacketReader* reader, InferRequest* request) {
@@ -126,7 +155,8 @@ class InferenceCalls::Sink final : public ResponseSink {
 Result<InferenceCalls::Call> InferenceCalls::ReadCall(PacketReader* reader) {
   Call call;
   call.id = reader->U64();
-  call.caller = reader->U64();
+  call.first_caller = reader->U64();
+  call.caller_count = reader->U32();
   call.decoupled = reader->U8() != 0;
   call.request = std::make_shared<InferRequest>();
   FASTSERVE_ASSIGN_OR_RETURN(call.request->model_name, ReadName(reader));
@@ -134,7 +164,7 @@ Result<InferenceCalls::Call> InferenceCalls::ReadCall(PacketReader* reader) {
   return call;
 }
 
-Status InferenceCalls::Start(std::string_view body, const FindRequest& find_request) {
+Status InferenceCalls::Start(std::string_view body, const FindRequests& find_requests) {
   PacketReader reader(body);
   FASTSERVE_ASSIGN_OR_RETURN(const Call call, ReadCall(&reader));
   const BlockRange range = reader.Range();
@@ -144,18 +174,20 @@ Status InferenceCalls::Start(std::string_view body, const FindRequest& find_requ
   if (!reader.ok() || !reader.at_end())
     return Broken("a BLS_REQUEST that ends within itself, or goes on behind its inputs");
   // Complete before others see it in calls_.
-  call.request->caller = find_request(call.caller);
+  const std::vector<RequestPtr> callers =
+      WithClients(find_requests(call.first_caller, call.caller_count));
+  call.request->caller = ChainOf(callers);
   auto sink = std::make_shared<Sink>(shared_from_this(), call.id, call.decoupled);
   call.request->sink = sink;
   {
     const MutexLock lock(mutex_);
     if (calls_.size() >= kMostCalls)
       return Broken("more than " + std::to_string(kMostCalls) + " BLS calls at once");
-    if (!calls_.try_emplace(call.id, OpenCall{call.request, std::move(sink)}).second)
+    if (!calls_.try_emplace(call.id, OpenCall{call.request, std::move(sink), callers}).second)
       return Broken("BLS call " + std::to_string(call.id) + " made twice");
   }
   // CancelCallsOf came before the call was in calls_, if it came.
-  if (call.request->caller != nullptr && call.request->caller->cancelled()) call.request->Cancel();
+  if (AllGone(callers)) call.request->Cancel();
   if (refusal.ok() && host_ == nullptr)
     refusal = Status::Unsupported("this server does not let models call models");
   if (refusal.ok()) {
@@ -252,20 +284,24 @@ void InferenceCalls::CancelCallsOf(const InferRequest& caller) {
   {
     const MutexLock lock(mutex_);
     for (const auto& [id, open] : calls_) {
-      if (open.request->caller.get() == &caller) requests.push_back(open.request);
+      const bool is_its = std::ranges::any_of(
+          open.callers, [&caller](const RequestPtr& each) { return each.get() == &caller; });
+      if (is_its && AllGone(open.callers)) requests.push_back(open.request);
     }
   }
   for (const RequestPtr& request : requests) request->Cancel();
 }
 
-std::string InferenceCalls::FromWorker(std::string_view member, std::string_view json) const {
+std::string InferenceCalls::FromWorker(std::string_view member, std::string_view json,
+                                       std::string_view loading) const {
   // The worker wrote `json`: of two members of one name the last counts, and that is ours.
   std::string text = "{\"";
-  text.append(member).append("\":").append(json);
+  text.append(member).append("\":").append(json).append(R"(,"loading":)");
+  AppendJsonString(loading, &text);
   return text.append(R"(,"worker":)").append(std::to_string(number_)).append("}");
 }
 
-Status InferenceCalls::Control(std::string_view body) {
+Status InferenceCalls::Control(std::string_view body, std::string_view loading) {
   PacketReader reader(body);
   const std::uint64_t call = reader.U64();
   if (!reader.ok()) return Broken("a CALL without a number");
@@ -285,7 +321,7 @@ Status InferenceCalls::Control(std::string_view body) {
     return Status::Ok();
   }
   host_->Control(
-      FromWorker("call", reader.rest()),
+      FromWorker("call", reader.rest(), loading),
       [calls = shared_from_this(), call](const std::string& json) { calls->Return(call, json); });
   return Status::Ok();
 }
@@ -318,7 +354,8 @@ void InferenceCalls::End() {
     controlled = std::exchange(controlled_, false);
   }
   for (const auto& [id, call] : open) call.request->Cancel();
-  if (controlled) host_->Control(FromWorker("ended", "true"), [](const std::string& /*json*/) {});
+  if (controlled)
+    host_->Control(FromWorker("ended", "true", {}), [](const std::string& /*json*/) {});
 }
 
 bool InferenceCalls::empty() const {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "backend/inference_host.h"
 #include "backend/worker/wire.h"
@@ -21,22 +22,25 @@ namespace fastserve {
 // the request is done. Errors are InvalidArgument: the worker broke a rule.
 class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls> {
  public:
-  // The request that a worker knows by a handle; null when it has ended.
-  using FindRequest = std::function<RequestPtr(std::uint64_t)>;
+  // The requests that a worker knows by so many handles from the first one on, without those that
+  // have ended.
+  using FindRequests = std::function<std::vector<RequestPtr>(std::uint64_t, std::uint32_t)>;
 
   // `host` may be null: every call is answered with an error.
   InferenceCalls(std::shared_ptr<WorkerLink> link, std::shared_ptr<InferenceHost> host,
                  std::shared_ptr<const Wakeup> wakeup);
 
   // BLS_REQUEST, BLS_CANCEL, BLS_TAKEN and CALL.
-  Status Start(std::string_view body, const FindRequest& find_request) EXCLUDES(mutex_);
+  Status Start(std::string_view body, const FindRequests& find_requests) EXCLUDES(mutex_);
   Status Cancel(std::string_view body) EXCLUDES(mutex_);
   Status Taken(std::string_view body) EXCLUDES(mutex_);
-  Status Control(std::string_view body) EXCLUDES(mutex_);
+  // `loading`: the model that is not initialized yet, whose load waits for the answer; else empty.
+  Status Control(std::string_view body, std::string_view loading) EXCLUDES(mutex_);
   // So many CALLs of which no one wants to know the result wait for their turn that the worker is
   // to be read no further for now. `wakeup` is notified when it can be again.
   bool crowded() const EXCLUDES(mutex_);
-  // Cancels what a request of the model's own called: its client is gone.
+  // Cancels what was called for the sake of a request of the model's own whose client is gone, and
+  // of no other that still has one.
   void CancelCallsOf(const InferRequest& caller) EXCLUDES(mutex_);
   // The worker is gone: cancels every call.
   void End() EXCLUDES(mutex_);
@@ -46,7 +50,8 @@ class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls>
   class Sink;
   struct Call {
     std::uint64_t id = 0;
-    std::uint64_t caller = 0;  // a handle
+    std::uint64_t first_caller = 0;  // a handle
+    std::uint32_t caller_count = 0;
     bool decoupled = false;
     RequestPtr request;
   };
@@ -54,6 +59,7 @@ class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls>
   struct OpenCall {
     RequestPtr request;
     std::shared_ptr<Sink> sink;
+    std::vector<RequestPtr> callers;  // whom it was made for
   };
 
   static Result<Call> ReadCall(PacketReader* reader);
@@ -61,8 +67,9 @@ class InferenceCalls final : public std::enable_shared_from_this<InferenceCalls>
   void Respond(std::uint64_t call, bool decoupled, const InferResponse& response, bool final)
       EXCLUDES(mutex_);
   void Return(std::uint64_t call, std::string_view json);
-  // {"worker": number, member: json}
-  std::string FromWorker(std::string_view member, std::string_view json) const;
+  // {member: json, "loading": name or "", "worker": number}
+  std::string FromWorker(std::string_view member, std::string_view json,
+                         std::string_view loading) const;
 
   const std::shared_ptr<WorkerLink> link_;
   const std::shared_ptr<InferenceHost> host_;

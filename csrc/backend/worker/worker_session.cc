@@ -177,16 +177,16 @@ Status WorkerSession::Handle(const WorkerPacket& packet) {
     case PacketKind::kLog:
       return OnLog(packet.body);
     case PacketKind::kBlsRequest:
-      return calls_->Start(packet.body, [this](std::uint64_t handle) {
+      return calls_->Start(packet.body, [this](std::uint64_t first, std::uint32_t count) {
         const MutexLock lock(mutex_);
-        return table_.Request(handle);
+        return table_.Requests(first, count);
       });
     case PacketKind::kBlsCancel:
       return calls_->Cancel(packet.body);
     case PacketKind::kBlsTaken:
       return calls_->Taken(packet.body);
     case PacketKind::kCall:
-      return calls_->Control(packet.body);
+      return calls_->Control(packet.body, greeting_ ? std::string_view() : spec_.name);
     default:
       return Broken("a packet of kind " + std::to_string(static_cast<int>(packet.kind)) +
                     ", which is not the worker's to send");

@@ -1,4 +1,4 @@
-"""Unpacks the archive of a Python environment (conda-pack, venv-pack, or a tar of a venv), once.
+"""Unpacks the archive of a Python environment (conda-pack, venv-pack, tar or zip of a venv), once.
 
 An archive is unpacked into a folder of the cache directory that is named after the file's content
 identity, so that all models and all later starts share it. Nothing that an archive says can write
@@ -8,14 +8,17 @@ outside of that folder.
 import bz2
 import gzip
 import hashlib
+import importlib
 import lzma
 import os
 import posixpath
 import re
 import shutil
+import stat
 import tarfile
 import tempfile
 import threading
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +35,18 @@ _COMPRESSIONS: dict[bytes, Callable[[Path], Any]] = {
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
 }
-_BROKEN = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
+_ZIP = b"PK\x03\x04"
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    EOFError,
+    OSError,
+    RuntimeError,  # a zip that is encrypted, or compressed in a way that Python does not know
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+)
 _LOCK = threading.Lock()
 
 
@@ -84,28 +98,83 @@ def _move(partial: Path, folder: Path) -> None:
 
 def _unpack(archive: Path, folder: Path) -> None:
     try:
-        with _opened(archive) as content, tarfile.open(fileobj=content, mode="r:") as members:
-            links: dict[str, str] = {}
-            for member in members:
-                _check_member(archive, member, links)
-                _extract(members, member, folder)
-            _check_links(archive, links)
-            # Beyond the end that tar sees: a checksum may stand there.
-            while content.read(_READ_BYTES):
-                pass
+        with archive.open("rb") as file:
+            magic = file.read(6)
+        if magic.startswith(_ZIP):
+            _unpack_zip(archive, folder)
+        else:
+            _unpack_tar(archive, _opened(archive, magic), folder)
     except _BROKEN as error:
         raise InvalidArgumentError(f"cannot unpack the environment {archive}: {error}") from None
 
 
-def _opened(archive: Path) -> IO[bytes]:
+def _unpack_tar(archive: Path, content: IO[bytes], folder: Path) -> None:
+    with content, tarfile.open(fileobj=content, mode="r:") as members:
+        links: dict[str, str] = {}
+        for member in members:
+            _check_member(archive, member, links)
+            _extract(members, member, folder)
+        _check_links(archive, links)
+        # Beyond the end that tar sees: a checksum may stand there.
+        while content.read(_READ_BYTES):
+            pass
+
+
+def _unpack_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as members:
+        links: dict[str, str] = {}
+        for packed in members.infolist():
+            member = _as_tar_member(members, packed)
+            _check_member(archive, member, links)
+            path = folder / posixpath.normpath(member.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if member.isdir():
+                path.mkdir(exist_ok=True)
+            elif member.issym():
+                path.symlink_to(member.linkname)
+            else:
+                with members.open(packed) as content, path.open("wb") as file:
+                    shutil.copyfileobj(content, file, _READ_BYTES)
+                path.chmod((member.mode & 0o755) | 0o600)
+        _check_links(archive, links)
+
+
+def _as_tar_member(members: zipfile.ZipFile, packed: zipfile.ZipInfo) -> tarfile.TarInfo:
+    """For the same checks."""
+    member = tarfile.TarInfo(packed.filename)
+    mode = packed.external_attr >> 16  # of Unix; else 0
+    member.mode = stat.S_IMODE(mode)
+    if packed.is_dir():
+        member.type = tarfile.DIRTYPE
+    elif stat.S_ISLNK(mode):
+        member.type = tarfile.SYMTYPE
+        member.linkname = os.fsdecode(members.read(packed))
+    elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        member.type = tarfile.CHRTYPE
+    return member
+
+
+def _opened(archive: Path, magic: bytes) -> IO[bytes]:
     """What the archive's compression contains."""
-    with archive.open("rb") as file:
-        magic = file.read(6)
+    if magic.startswith(_ZSTANDARD):
+        return _opened_zstandard(archive)
     for start, opener in _COMPRESSIONS.items():
         if magic.startswith(start):
             opened: IO[bytes] = opener(archive)
             return opened
     return archive.open("rb")
+
+
+def _opened_zstandard(archive: Path) -> IO[bytes]:
+    try:
+        zstd = importlib.import_module("compression.zstd")
+    except ImportError:
+        raise InvalidArgumentError(
+            f"the environment {archive} is compressed with zstandard, which the server can unpack "
+            "from Python 3.14 on; pack it as .tar.gz"
+        ) from None
+    opened: IO[bytes] = zstd.ZstdFile(archive)
+    return opened
 
 
 def _extract(members: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:

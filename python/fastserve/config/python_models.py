@@ -20,7 +20,17 @@ MODEL_FILE = "model.py"
 ENVIRONMENT_PARAMETER = "EXECUTION_ENV_PATH"
 MODEL_DIRECTORY_VARIABLE = "$$TRITON_MODEL_DIRECTORY"
 
-_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
+_ARCHIVES = (
+    ".tar.gz",
+    ".tgz",
+    ".tar",
+    ".tar.bz2",
+    ".tbz2",
+    ".tar.xz",
+    ".txz",
+    ".tar.zst",
+    ".zip",
+)
 _INTERPRETERS = ("bin/python3", "bin/python")
 _LIMITS = {
     "EXECUTION_TIMEOUT_SECONDS": float,

@@ -52,6 +52,15 @@ class ModelRecord:
         return sorted(v for v, status in self.versions.items() if status.state is ModelState.READY)
 
 
+@dataclass(frozen=True)
+class _Load:
+    """What load() was asked for."""
+
+    name: str
+    outer: frozenset[str]
+    from_model: bool
+
+
 class Lifecycle:
     """Loads and unloads models. Thread safe; load() and unload() return at once with a future."""
 
@@ -73,24 +82,36 @@ class Lifecycle:
         self._lock = threading.Lock()
         self._records: dict[str, ModelRecord] = {}  # guarded by _lock
 
-    def load(self, name: str, outer: frozenset[str] = frozenset()) -> "Future[None]":
+    def load(
+        self, name: str, outer: frozenset[str] = frozenset(), *, from_model: bool = False
+    ) -> "Future[None]":
         """Loads or reloads a model. The future fails with what went wrong; an old version then
         serves on.
 
         Members of an ensemble that are in the repository and not loaded are loaded first; one that
         fails fails the future, too, and the ensemble is not ready until it is there. `outer` are
-        the ensembles for whose sake this one is loaded.
+        the models for whose sake this one is loaded, which are not waited for. `from_model`: the
+        code of a model asks for it.
         """
         later: list[Future[None]] = []
-        first = self._operations.submit(name, lambda: self._load_with_members(name, outer, later))
+        load = _Load(name, outer, from_model)
+        first = self._submit(load, name, lambda: self._load_with_members(load, later))
         return after_all([first], lambda: later[0] if later else first)
 
-    def unload(self, name: str, with_members: bool = False) -> "Future[None]":
+    def _submit(self, load: _Load, name: str, operation: Callable[[], None]) -> "Future[None]":
+        """For the sake of `load`."""
+        return self._operations.submit(name, operation, from_model=load.from_model)
+
+    def unload(
+        self, name: str, with_members: bool = False, *, from_model: bool = False
+    ) -> "Future[None]":
         """Takes a model away from new requests; those in flight finish. Unknown names are no error,
         as in Triton. With its members, those of an ensemble go once its last request has ended.
         """
         later: list[Future[None]] = []
-        first = self._operations.submit(name, lambda: self._unload(name, with_members, later))
+        first = self._operations.submit(
+            name, lambda: self._unload(name, with_members, later), from_model=from_model
+        )
         return after_all([first], lambda: after_all(list(later), lambda: first))
 
     def snapshot(self) -> dict[str, dict[int, VersionStatus]]:
@@ -129,16 +150,15 @@ class Lifecycle:
     # --- inside an operation: one at a time per model
     # ---------------------------------------------------------
 
-    def _load_with_members(
-        self, name: str, outer: frozenset[str], later: "list[Future[None]]"
-    ) -> None:
+    def _load_with_members(self, load: _Load, later: "list[Future[None]]") -> None:
         """Loads a model, or starts to load the missing members of an ensemble and puts into `later`
         what loads it after them. No thread waits for them meanwhile.
         """
+        name = load.name
         members = [
             future
             for member in self._configured_members(name)
-            if member not in outer | {name} and (future := self._load_member(name, member, outer))
+            if member not in load.outer | {name} and (future := self._load_member(load, member))
         ]
         if not members:
             self._load(name)
@@ -149,7 +169,7 @@ class Lifecycle:
             for member in members:
                 member.result()  # is there: raises what went wrong with it
 
-        later.append(after_all(members, lambda: self._operations.submit(name, load_after)))
+        later.append(after_all(members, lambda: self._submit(load, name, load_after)))
 
     def _configured_members(self, name: str) -> list[str]:
         """What the files say now; whatever is wrong with them, loading the model will tell."""
@@ -159,23 +179,21 @@ class Lifecycle:
         except FastserveError:
             return []
 
-    def _load_member(
-        self, ensemble: str, name: str, outer: frozenset[str]
-    ) -> "Future[None] | None":
+    def _load_member(self, ensemble: _Load, name: str) -> "Future[None] | None":
         """Loads a member that is not loaded, or waits for what is being done with it."""
         with self._lock:
             record = self._records.get(name)
             if record is not None and record.ready_versions:
                 return None
         if self._operations.pending(name):
-            return self._operations.submit(name, lambda: None)
+            return self._submit(ensemble, name, lambda: None)
         try:
             check_model_name(name)
             self._repository.find(name)
         except FastserveError:
-            log.warning(f"ensemble '{ensemble}': its member '{name}' is not in the repository")
+            log.warning(f"ensemble '{ensemble.name}': its member '{name}' is not in the repository")
             return None
-        return self.load(name, outer | {ensemble})
+        return self.load(name, ensemble.outer | {ensemble.name}, from_model=ensemble.from_model)
 
     def _load(self, name: str) -> None:
         record = self._record(name)

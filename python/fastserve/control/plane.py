@@ -142,8 +142,15 @@ class ControlPlane:
     async def unload_model(self, name: str, parameters: dict[str, Any] | None = None) -> None:
         await self._finish(self.start_unload(name, parameters))
 
-    def start_load(self, name: str, parameters: dict[str, Any] | None = None) -> "Future[None]":
-        """Returns at once; the future fails with what went wrong."""
+    def start_load(
+        self,
+        name: str,
+        parameters: dict[str, Any] | None = None,
+        waiting: frozenset[str] | None = None,
+    ) -> "Future[None]":
+        """Returns at once; the future fails with what went wrong. `waiting`: the code of a model
+        asks for it, and these models' own loads wait for it; None: a client does.
+        """
         self._check_explicit()
         check_model_name(name)
         for key in parameters or {}:
@@ -153,11 +160,15 @@ class ControlPlane:
                     "write the files into the model repository and load without it"
                 )
             raise InvalidArgumentError(f"unknown load parameter '{key}'")
-        return self._followed(self._lifecycle.load(name))
+        return self._followed(
+            self._lifecycle.load(name, waiting or frozenset(), from_model=waiting is not None)
+        )
 
-    def start_unload(self, name: str, parameters: dict[str, Any] | None = None) -> "Future[None]":
+    def start_unload(
+        self, name: str, parameters: dict[str, Any] | None = None, *, from_model: bool = False
+    ) -> "Future[None]":
         """Returns at once; the future ends when the model takes no new requests. Requests in flight
-        are waited for behind it.
+        are waited for behind it. `from_model`: the code of a model asks for it.
         """
         self._check_explicit()
         check_model_name(name)
@@ -167,7 +178,7 @@ class ControlPlane:
             if not isinstance(value, bool):
                 raise InvalidArgumentError(f"'unload_dependents' must be a boolean, not {value!r}")
         with_members = bool((parameters or {}).get("unload_dependents"))
-        return self._followed(self._lifecycle.unload(name, with_members))
+        return self._followed(self._lifecycle.unload(name, with_members, from_model=from_model))
 
     def _check_explicit(self) -> None:
         if not self._explicit:

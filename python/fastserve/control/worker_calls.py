@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from fastserve import log
+from fastserve.control.load_chain import LoadChain
 from fastserve.control.plane import ControlPlane
 from fastserve.control.worker_metrics import WorkerMetrics
 from fastserve.errors import FastserveError, InvalidArgumentError
@@ -41,6 +42,7 @@ class WorkerCalls:
     def __init__(self, control: ControlPlane, metrics: WorkerMetrics) -> None:
         self._control = control
         self._metrics = metrics
+        self._chain = LoadChain()
         self._thread: threading.Thread | None = None
         self._closing = -1
 
@@ -73,7 +75,8 @@ class WorkerCalls:
 
     def answer(self, call: str, reply: Reply) -> None:
         """`call`: the JSON of {"call": {"method": name, "args": {...}}, "worker": number}, from the
-        code of a model, or of {"ended": true, "worker": number}. Never blocks.
+        code of a model, with "loading": its name before it is initialized; or of {"ended": true,
+        "worker": number}. Never blocks.
         """
         try:
             parsed = json.loads(call)
@@ -84,7 +87,8 @@ class WorkerCalls:
                 return
             method, args = parsed["call"]["method"], parsed["call"]["args"]
             if method in ("load_model", "unload_model"):
-                self._start(method, args).add_done_callback(lambda done: reply(_outcome(done)))
+                started = self._start(method, args, str(parsed.get("loading", "")))
+                started.add_done_callback(lambda done: reply(_outcome(done)))
                 return
             answer = _value(self._answer_now(worker, method, args))
         except FastserveError as error:
@@ -96,13 +100,30 @@ class WorkerCalls:
             answer = _error(error)
         reply(answer)
 
-    def _start(self, method: str, args: dict[str, Any]) -> "Future[None]":
+    def _start(self, method: str, args: dict[str, Any], loading: str) -> "Future[None]":
+        """`loading`: the model whose load waits for this one; "": none does."""
+        target = str(args["model_name"])
+        if not loading:
+            return self._start_for(method, args, frozenset())
+        waiting = self._chain.enter(loading, target)
+        try:
+            started = self._start_for(method, args, waiting)
+        except BaseException:
+            self._chain.leave(loading, target)
+            raise
+        # Before the model knows: what it asks for next does not find this one in its way.
+        started.add_done_callback(lambda _: self._chain.leave(loading, target))
+        return started
+
+    def _start_for(
+        self, method: str, args: dict[str, Any], waiting: frozenset[str]
+    ) -> "Future[None]":
         if method == "unload_model":
             parameters = {"unload_dependents": bool(args.get("unload_dependents", False))}
-            return self._control.start_unload(args["model_name"], parameters)
+            return self._control.start_unload(args["model_name"], parameters, from_model=True)
         parameters = {"config": args["config"]} if args.get("config") else {}
         return self._control.start_load(
-            args["model_name"], {**parameters, **(args.get("files") or {})}
+            args["model_name"], {**parameters, **(args.get("files") or {})}, waiting
         )
 
     def _answer_now(self, worker: int, method: str, args: dict[str, Any]) -> Any:

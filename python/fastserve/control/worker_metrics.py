@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastserve.control.server_families import clash
 from fastserve.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 
 MAX_METRICS = 10_000
@@ -99,13 +100,16 @@ class WorkerMetrics:
 
     def _make_family(self, worker: int, args: dict[str, Any]) -> None:
         name, kind = str(args["name"]), str(args["kind"])
-        if not _NAME.fullmatch(name) or name.startswith(("nv_", "process_", "python_")):
+        if not _NAME.fullmatch(name):
             raise InvalidArgumentError(
-                f"'{name}' cannot be the name of a model's metric; it must match {_NAME.pattern} "
-                "and not begin with nv_, process_ or python_, which are the server's"
+                f"'{name}' cannot be the name of a model's metric; it must match {_NAME.pattern}"
             )
         if kind not in _KINDS:
             raise InvalidArgumentError(f"'{kind}' is no kind of metric: {', '.join(_KINDS)}")
+        if taken := clash(name, kind):
+            raise InvalidArgumentError(
+                f"'{name}' cannot be the name of a model's metric: '{taken}' is the server's own"
+            )
         family = self._families.get(name)
         if family is None:
             self._check_room()

@@ -168,6 +168,60 @@ TEST(OnnxRuntimeBackend, CopiesAnInputThatIsNotAlignedToItsElement) {
   EXPECT_EQ(CopiedBytes(), before + 16 * sizeof(float));
 }
 
+// Memory that another process maps as well.
+class SharedBytes final : public Buffer {
+ public:
+  explicit SharedBytes(const BufferPtr& memory)
+      : Buffer(memory->data(), memory->size(), MemoryType::kSharedRegion, 0), memory_(memory) {}
+
+ private:
+  const BufferPtr memory_;
+};
+
+Tensor InSharedMemory(Tensor tensor) {
+  tensor.data = BufferView(std::make_shared<SharedBytes>(tensor.data.owner));
+  return tensor;
+}
+
+// Another process could change the index when the library has found it to be in range.
+TEST(OnnxRuntimeBackend, CopiesAnIndexThatLiesInSharedMemory) {
+  const LoadedForTest loaded = Load("lookup", 8);
+  const Tensor index = MakeTensor("INPUT0", DataType::kInt64, {1, 1}, std::vector<std::int64_t>{3});
+  for (const bool shared : {false, true}) {
+    Execution execution = BatchOf(1, {shared ? InSharedMemory(index) : index});
+    const std::uint64_t before = CopiedBytes();
+    ASSERT_TRUE(Execute(*loaded.instance, &execution).ok());
+    EXPECT_EQ(CopiedBytes(), before + (shared ? sizeof(std::int64_t) : 0));
+  }
+}
+
+TEST(OnnxRuntimeBackend, CopiesNoFloatsThatLieInSharedMemory) {
+  const LoadedForTest loaded = Load("tiny", 8);
+  Execution execution =
+      BatchOf(1, {InSharedMemory(Floats("INPUT0", {1, 16}, std::vector<float>(16, 1)))});
+  const std::uint64_t before = CopiedBytes();
+  ASSERT_TRUE(Execute(*loaded.instance, &execution).ok());
+  EXPECT_THAT(Values<float>(execution.outputs.at(0)), Each(2));
+  EXPECT_EQ(CopiedBytes(), before);
+}
+
+TEST(OnnxRuntimeBackend, APassedThroughInputThatWasCopiedOutlivesTheNextRun) {
+  const LoadedForTest loaded = Load("passthrough", 8);
+  const auto run = [&](float value) {
+    const BufferPtr buffer = AllocateHostBuffer(2 * sizeof(float) + 1);
+    const std::vector<float> values(2, value);
+    std::memcpy(buffer->data() + 1, values.data(), 2 * sizeof(float));
+    Execution execution = BatchOf(
+        1, {Tensor{
+               "INPUT0", DataType::kFp32, {1, 2}, BufferView(buffer).Slice(1, 2 * sizeof(float))}});
+    EXPECT_TRUE(Execute(*loaded.instance, &execution).ok());
+    return execution.outputs.at(0);
+  };
+  const Tensor first = run(1);
+  (void)run(2);
+  EXPECT_THAT(Values<float>(first), ElementsAre(1, 1));
+}
+
 TEST(OnnxRuntimeBackend, AnOutputThatIsAnInputPassedThroughIsItsOwnCopy) {
   const LoadedForTest loaded = Load("passthrough", 8);
   Execution execution = BatchOf(1, {Floats("INPUT0", {1, 2}, {1, 2})});

@@ -2,8 +2,11 @@
 
 import io
 import os
+import stat
+import sys
 import tarfile
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -184,6 +187,69 @@ def test_a_damaged_archive_is_refused(tmp_path, compression, place):
     with pytest.raises(InvalidArgumentError, match="cannot unpack the environment"):
         unpack_environment(archive, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def zipped(path: Path, *members: tuple[str, int, bytes]) -> Path:
+    """Members with their Unix modes; 0: made elsewhere."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, mode, content in members:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            archive.writestr(info, content)
+    return path
+
+
+def test_a_zip_is_unpacked(tmp_path):
+    archive = zipped(
+        tmp_path / "env.zip",
+        ("bin/", stat.S_IFDIR | 0o755, b""),
+        ("bin/python3.11", stat.S_IFREG | 0o755, b"content"),
+        ("bin/python3", stat.S_IFLNK | 0o777, b"python3.11"),
+        ("lib/deep/a", 0, b"other"),
+    )
+    folder = unpack_environment(archive, tmp_path / "cache")
+    assert (folder / "bin" / "python3").read_bytes() == b"content"
+    assert os.access(folder / "bin" / "python3.11", os.X_OK)
+    assert (folder / "lib" / "deep" / "a").read_bytes() == b"other"
+    assert not os.access(folder / "lib" / "deep" / "a", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ([("../escape", 0, b"x")], "outside"),
+        ([("/escape", 0, b"x")], "outside"),
+        ([("a", stat.S_IFLNK, b".."), ("a/escape", 0, b"x")], "through a link"),
+        ([("a", stat.S_IFLNK, b".."), ("./a", 0, b"x")], "through a link"),
+        ([("a", stat.S_IFLNK, b"/etc")], "outside of the folder"),
+        ([("a", 0, b"x"), ("./a", stat.S_IFLNK, b"b")], "cannot unpack"),
+        ([("a", stat.S_IFIFO, b"")], "neither a file"),
+    ],
+)
+def test_nothing_of_a_zip_leaves_the_folder(tmp_path, members, reason):
+    archive = zipped(tmp_path / "env.zip", *members)
+    with pytest.raises(InvalidArgumentError, match=reason):
+        unpack_environment(archive, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert not list(tmp_path.rglob("escape"))
+
+
+def test_a_damaged_zip_is_refused(tmp_path):
+    archive = zipped(tmp_path / "env.zip", ("a", 0, os.urandom(1000)))
+    content = bytearray(archive.read_bytes())
+    content[500] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(InvalidArgumentError, match="cannot unpack"):
+        unpack_environment(archive, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python 3.14 unpacks it")
+def test_a_zstandard_archive_is_refused_by_name(tmp_path):
+    archive = tmp_path / "env.tar.zst"
+    archive.write_bytes(b"\x28\xb5\x2f\xfd and more")
+    with pytest.raises(InvalidArgumentError, match=r"zstandard.*pack it as \.tar\.gz"):
+        unpack_environment(archive, tmp_path / "cache")
 
 
 def test_an_archive_is_unpacked_once(pack, tmp_path):

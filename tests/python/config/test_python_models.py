@@ -141,6 +141,25 @@ class TestExecutionEnvironment:
         environment = resolve(folder).specs[0]["worker"]["environment"]
         assert environment["LD_LIBRARY_PATH"].startswith(f"{folder}/env/lib")
 
+    @pytest.mark.parametrize("suffix", ["tbz2", "txz"])
+    def test_a_conda_pack_archive_is_a_conda_environment(self, tmp_path, monkeypatch, suffix):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        folder = write(tmp_path / "m", TENSORS + parameter("EXECUTION_ENV_PATH", f"env.{suffix}"))
+        self.interpreter(tmp_path / "env")
+        for name in ("bin/activate", "bin/conda-unpack", "conda-meta/history", "lib/libz.so.1"):
+            path = tmp_path / "env" / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(name)
+        with tarfile.open(folder / f"env.{suffix}", f"w:{suffix[1:]}") as archive:
+            for name in ("conda-meta", "lib", "bin"):
+                archive.add(tmp_path / "env" / name, name)
+        worker = resolve(folder).specs[0]["worker"]
+        unpacked = Path(worker["interpreter"]).parents[1]
+        assert unpacked.is_relative_to(tmp_path / "cache")
+        assert worker["environment"]["CONDA_PREFIX"] == str(unpacked)
+        assert worker["environment"]["LD_LIBRARY_PATH"].startswith(f"{unpacked}/lib")
+        assert (unpacked / "bin/activate").read_text() == "bin/activate"
+
     def test_an_archive_beside_the_model(self, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         text = "$$TRITON_MODEL_DIRECTORY/env.tar.gz"

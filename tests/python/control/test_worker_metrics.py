@@ -1,10 +1,17 @@
 """Metrics that models make: shared by name and labels, bounded, and valid on the metrics page."""
 
+import re
+from pathlib import Path
+
+import prometheus_client
 import pytest
 from fastserve.control import worker_metrics
+from fastserve.control.server_families import FAMILIES
 from fastserve.control.worker_metrics import WorkerMetrics
 from fastserve.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Worker:
@@ -124,11 +131,46 @@ def test_one_worker_cannot_reach_what_another_has(metrics):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("", "counter"), ("1a", "gauge"), ("a b", "gauge"), ("nv_mine", "gauge"), ("a", "summary")],
+    [("", "counter"), ("1a", "gauge"), ("a b", "gauge"), ("a", "summary")],
 )
 def test_wrong_families_are_refused(metrics, name, kind):
     with pytest.raises(InvalidArgumentError):
         Worker(metrics).family(name, kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "taken"),
+    [
+        ("nv_inference_count", "counter", "nv_inference_count"),
+        ("nv_inference", "histogram", "nv_inference_count"),
+        ("nv_inference_request_summary_us_sum", "gauge", "nv_inference_request_summary_us_sum"),
+        ("process_open_fds", "gauge", "process_open_fds"),
+    ],
+)
+def test_the_names_of_the_server_are_not_a_models(metrics, name, kind, taken):
+    with pytest.raises(InvalidArgumentError, match=f"'{taken}' is the server's own"):
+        Worker(metrics).family(name, kind)
+
+
+@pytest.mark.parametrize("name", ["nv_mine", "nv_inference", "process_items", "python_calls"])
+def test_a_name_that_no_family_of_the_server_has_is_free(metrics, name):
+    worker = Worker(metrics)
+    worker.metric(worker.family(name))
+    assert f"{name} 0\n" in metrics.text()
+
+
+def test_every_family_of_the_server_is_known():
+    registry = prometheus_client.CollectorRegistry()
+    prometheus_client.ProcessCollector(registry=registry)
+    names = {
+        line.split()[2]
+        for line in prometheus_client.generate_latest(registry).decode().splitlines()
+        if line.startswith("# TYPE")
+    }
+    for source in ("csrc/engine/metrics_text.cc", "python/fastserve/metrics.py"):
+        names |= set(re.findall(r'"(nv_[a-z_]+)"', (ROOT / source).read_text()))
+    assert len(names) > 30
+    assert names == FAMILIES
 
 
 def test_one_name_has_one_kind(metrics):

@@ -31,7 +31,8 @@ def test_exec_sends_the_request_and_returns_the_response(run_execute):
     outer = Request({"RAW": np.arange(3)}, trace="context")
     execution = peer.start([outer])
     sent = peer.bls_request()
-    assert (sent.model, sent.version, sent.caller, sent.decoupled) == ("other", 3, outer.handle, 0)
+    assert (sent.model, sent.version, sent.decoupled) == ("other", 3, False)
+    assert sent.callers == [outer.handle]
     r = sent.request
     assert (r.id, r.correlation, r.flags, r.timeout) == ("é", "seq", 1, 9)
     assert (r.requested, r.parameters, r.trace) == (["OUT"], '{"a": 1}', "context")
@@ -170,7 +171,7 @@ def test_threads_call_while_the_main_thread_waits_for_them(run_execute):
     execution = peer.start([outer])
     for value in range(40):
         sent = peer.bls_request()
-        assert sent.caller == outer.handle
+        assert sent.callers == [outer.handle]
         peer.bls_respond(sent.call, {"OUT": np.array([value])})
     (answer,) = peer.responses(execution)
     assert sorted(answer["OUT"].tolist()) == list(range(40))
@@ -195,6 +196,56 @@ def test_a_thread_calls_while_the_worker_is_idle(run_model):
     assert peer.response()["OUT"].tolist() == [3]
 
 
+def test_a_call_is_made_for_the_whole_batch(run_execute):
+    peer = run_execute(CALL + "    response = request.exec()\n    return [response, response]")
+    outer = [Request(), Request()]
+    execution = peer.start(outer)
+    sent = peer.bls_request()
+    assert sent.callers == [request.handle for request in outer]
+    peer.bls_respond(sent.call)
+    assert len(peer.responses(execution)) == 2
+
+
+def test_a_call_with_the_trace_of_a_request_is_made_for_that_one(run_execute):
+    peer = run_execute("""
+        return [
+            pb_utils.InferenceRequest(model_name="other", trace=request.trace()).exec()
+            for request in requests
+        ]
+    """)
+    outer = [Request(trace="context"), Request()]
+    execution = peer.start(outer)
+    for request in outer:
+        sent = peer.bls_request()
+        assert (sent.callers, sent.request.trace) == ([request.handle], request.trace)
+        peer.bls_respond(sent.call)
+    assert len(peer.responses(execution)) == 2
+
+
+def test_a_thread_calls_for_the_requests_of_the_one_execution_that_is_open(run_model):
+    peer = run_model(
+        """
+        import threading
+        class TritonPythonModel:
+            def execute(self, requests):
+                self.senders = [request.get_response_sender() for request in requests]
+                self.senders[0].send(None, 1)
+                threading.Thread(target=self.run).start()
+            def run(self):
+                pb_utils.InferenceRequest(model_name="other").exec()
+                self.senders[1].send(None, 1)
+        """,
+        True,
+    )
+    outer = [Request(), Request()]
+    peer.start(outer)
+    peer.executed()
+    sent = peer.bls_request()
+    assert sent.callers == [request.handle for request in outer]
+    peer.bls_respond(sent.call)
+    assert [peer.response().handle for _ in outer] == [request.handle for request in outer]
+
+
 def test_a_request_that_cannot_be_sent_raises(run_execute):
     peer = run_execute("""
         bad = pb_utils.Tensor("\\ud800", np.ones(1))
@@ -216,7 +267,6 @@ def test_load_unload_and_readiness_are_asked_of_the_server(run_execute):
     asked = []
     for value in (None, None, True, False):
         number, message = peer.call()
-        assert message["caller"] == outer.handle
         asked.append((message["method"], message["args"]))
         peer.answer_call(number, value)
     files = {"file:1/a": base64.b64encode(b"\0\xff").decode()}

@@ -374,7 +374,7 @@ def test_a_coroutine_that_a_plain_execute_returns_is_awaited(run_model, batches)
     executions = [peer.start([request]) for request in requests]
     for request in requests:
         call = peer.bls_request()
-        assert call.caller == request.handle
+        assert call.callers == [request.handle]
         peer.bls_respond(call.call)
     for execution in executions:
         (answer,) = peer.responses(execution)

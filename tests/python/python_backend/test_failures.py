@@ -1,6 +1,7 @@
 """What a model can do wrong, and who is told."""
 
 import os
+import select
 import signal
 
 import numpy as np
@@ -225,6 +226,24 @@ def test_an_exit_of_the_model_is_the_end_of_the_worker(run_execute, code, status
     assert peer.process.wait(30) == status
 
 
+@pytest.mark.parametrize("head", ["def execute", "async def execute"])
+def test_the_place_of_an_exit_is_told(run_execute, head):
+    peer = run_execute("raise SystemExit('no licence')", head=head)
+    peer.start([Request()])
+    text = peer.stderr()
+    assert text.startswith("the worker ends by SystemExit: no licence\n\nAt:\n  ")
+    assert "model/1/model.py(6): execute\n" in text
+
+
+def test_the_place_of_a_crash_is_told(run_execute):
+    peer = run_execute("import ctypes\nctypes.string_at(0)")
+    peer.start([Request()])
+    assert peer.process.wait(30) == -signal.SIGSEGV
+    text = peer.stderr()
+    assert "Segmentation fault" in text
+    assert 'model/1/model.py", line 7 in execute' in text
+
+
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -326,6 +345,65 @@ def test_a_forked_child_neither_speaks_on_the_channel_nor_keeps_it(run_execute):
     assert not peer.released
     assert peer.finalize() == 0
     assert peer.stderr() == "from the child\n"
+
+
+def test_a_forked_child_is_killed_with_its_worker(run_execute):
+    peer = run_execute("""
+        import os, time
+        child = os.fork()
+        while child == 0:
+            time.sleep(1000)
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([child]))])]
+    """)
+    (answer,) = peer.execute(Request())
+    child = os.pidfd_open(int(answer["OUT"][0]))
+    peer.process.kill()
+    ended = select.select([child], [], [], 30)[0]
+    os.close(child)
+    assert ended
+
+
+def test_a_child_of_a_thread_outlives_the_thread(run_execute):
+    peer = run_execute("""
+        import os, threading
+        here, there = os.pipe()
+        children = []
+        def fork():
+            child = os.fork()
+            if child == 0:
+                os.read(here, 1)
+                os._exit(5)
+            children.append(child)
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+        os.write(there, b"go on")
+        status = os.waitpid(children[0], 0)[1]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([status]))])]
+    """)
+    (answer,) = peer.execute(Request())
+    assert answer["OUT"].tolist() == [5 << 8]
+
+
+def test_a_child_of_a_child_outlives_it(run_execute):
+    peer = run_execute("""
+        import os
+        here, there = os.pipe()
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            if os.fork() == 0:
+                os.read(here, 1)
+                os.write(tell, b"lives")
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.write(there, b"go on")
+        os.close(tell)
+        text = os.read(told, 5)
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([text], object))])]
+    """)
+    (answer,) = peer.execute(Request())
+    assert answer["OUT"].tolist() == [b"lives"]
 
 
 @pytest.mark.parametrize("decoupled", [False, True])

@@ -39,6 +39,45 @@ def test_initialize_is_given_strings(run_model):
     }
 
 
+@pytest.mark.parametrize(
+    ("group", "kind"),
+    [
+        ({"name": "model_0", "kind": "KIND_MODEL"}, "MODEL"),
+        ({"name": "model_0", "kind": "KIND_CPU"}, "CPU"),
+        ({"name": "model_1", "kind": "KIND_MODEL"}, "CPU"),
+    ],
+)
+def test_the_kind_of_an_instance_is_its_groups(tmp_path, new_peer, group, kind):
+    model = write_python_model(
+        tmp_path,
+        """
+        class TritonPythonModel:
+            def initialize(self, args):
+                assert args["model_instance_kind"] == "never", args["model_instance_kind"]
+            def execute(self, requests):
+                pass
+        """,
+    )
+    error = new_peer().initialize(model, {"instance_group": [group]})["error"]
+    assert error.startswith(f"AssertionError: {kind}\n")
+
+
+def test_the_native_module_has_its_enumerations(run_execute):
+    peer = run_execute("""
+        import c_python_backend_utils as c
+        assert c.MetricKind.HISTOGRAM == pb_utils.MetricFamily.HISTOGRAM == 2
+        assert c.MemoryType.TRITONSERVER_MEMORY_GPU == pb_utils.TRITONSERVER_MEMORY_GPU == 1
+        assert pb_utils.Logger.LogLevel.WARNING == pb_utils.Logger.WARNING == 1
+        pb_utils.Logger.log("told", pb_utils.Logger.LogLevel.ERROR)
+        assert requests[0].trace().get_context() is None
+        assert requests[1].trace().get_context() == "context"
+        return [pb_utils.InferenceResponse() for _ in requests]
+    """)
+    (answer, _) = peer.execute(Request(), Request(trace="context"))
+    assert answer.kind == 1, answer.message
+    assert peer.log == [(0, "told")]
+
+
 def test_a_model_imports_its_neighbours(tmp_path, new_peer):
     model = write_python_model(
         tmp_path,

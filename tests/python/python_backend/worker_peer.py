@@ -123,7 +123,7 @@ class Response:
 @dataclass
 class BlsRequest:
     call: int
-    caller: int
+    callers: list[int]  # handles
     decoupled: bool
     model: str
     version: int
@@ -353,14 +353,15 @@ class WorkerPeer:
     def bls_request(self) -> BlsRequest:
         """The next BLS_REQUEST, its inputs copied."""
         cursor = Cursor(self.receive("BLS_REQUEST"))
-        call, caller, decoupled = cursor.take("QQB")
+        call, first, count, decoupled = cursor.take("QQIB")
         model, version = cursor.text(), cursor.take("q")
         segment, offset, length = cursor.take("IQQ")
         request = self._read_request(cursor, segment, offset)
         assert cursor.at == len(cursor.body)
         if length:
             self.release(segment, offset)
-        return BlsRequest(call, caller, bool(decoupled), model, version, request)
+        callers = list(range(first, first + count))
+        return BlsRequest(call, callers, bool(decoupled), model, version, request)
 
     def bls_respond(
         self, call: int, outputs: dict[str, Any] | None = None, final: bool = True, error: str = ""

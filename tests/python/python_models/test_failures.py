@@ -14,7 +14,8 @@ from tritonclient.utils import InferenceServerException
 from tests.python.python_models.conftest import eventually, grpc_of, infer, worker_pids
 from tests.python.python_models.models import IDENTITY, answering, config, model
 
-# 1: exits, 2: hangs, 3: takes memory, 4: is killed, 5: hangs without letting Python run.
+# 1: exits, 2: hangs, 3: takes memory, 4: is killed, 5: hangs without letting Python run,
+# 6: crashes.
 DANGEROUS = model("""
     def execute(self, requests):
         return [self.answer(request) for request in requests]
@@ -39,6 +40,10 @@ DANGEROUS = model("""
             os.kill(os.getpid(), signal.SIGKILL)
         if action == 5:
             sum(range(10**12))
+        if action == 6:
+            import ctypes
+
+            ctypes.string_at(0)
         return pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT0", x)])
     """)
 
@@ -65,13 +70,21 @@ def shared_memory_names() -> set[str]:
     return set(os.listdir("/dev/shm"))
 
 
-@pytest.mark.parametrize(("action", "reason"), [(1, "status 7"), (4, "signal 9 (SIGKILL)")])
-def test_a_worker_that_ends_fails_its_requests_and_comes_back(serve, action, reason):
+@pytest.mark.parametrize(
+    ("action", "reason", "place"),
+    [
+        (1, "status 7", "): answer"),
+        (4, "signal 9 (SIGKILL)", ""),
+        (6, "signal 11 (SIGSEGV)", " in answer"),
+    ],
+)
+def test_a_worker_that_ends_fails_its_requests_and_comes_back(serve, action, reason, place):
     server = serve({"dangerous": (config(), DANGEROUS), "other": (config(), IDENTITY)})
     protocol = grpc_of(server)
     for _ in range(2):
         text = fails(protocol, "dangerous", action)
         assert reason in text
+        assert place in text
         assert "dangerous" in text
         assert answers(protocol, "other")
         assert answers(protocol, "dangerous")  # waits for the next worker

@@ -10,11 +10,12 @@ namespace fastserve {
 
 // FP32 X [1,2] = {5, 6} for model "other", from the peer's segment at 128.
 inline std::string BlsRequest(std::uint64_t call, std::uint64_t caller, std::uint64_t offset = 64,
-                              const std::string& parameters = "") {
+                              const std::string& parameters = "", std::uint32_t callers = 1) {
   std::string body;
   PacketWriter writer(&body);
   writer.U64(call);
   writer.U64(caller);
+  writer.U32(callers);
   writer.U8(0);
   writer.Text("other");
   writer.I64(-1);
@@ -44,7 +45,7 @@ inline void PutFloats(std::byte* segment) {
 
 inline std::string DecoupledBlsRequest(std::uint64_t call) {
   std::string body = BlsRequest(call, 0);
-  body.at(2 * sizeof(std::uint64_t)) = 1;
+  body.at(2 * sizeof(std::uint64_t) + sizeof(std::uint32_t)) = 1;
   return body;
 }
 

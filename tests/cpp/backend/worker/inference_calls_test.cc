@@ -79,9 +79,10 @@ TEST(InferenceCalls, ACallIsARequestWithItsCallerAndTheAnswerComesBack) {
   EXPECT_EQ(block.length, 64U);
   EXPECT_EQ(reader.U8(), 1);
   // The host is told which worker calls: a number of the server's, behind what the worker wrote.
-  EXPECT_THAT(returned.substr(8),
-              ::testing::StartsWith(
-                  R"({"error":null,"value":{"call":{"call":"is_model_ready"},"worker":)"));
+  EXPECT_THAT(
+      returned.substr(8),
+      ::testing::StartsWith(
+          R"({"error":null,"value":{"call":{"call":"is_model_ready"},"loading":"","worker":)"));
   host->last.reset();  // which holds its caller, that the session, and that this host
 }
 
@@ -186,6 +187,7 @@ TEST(InferenceCalls, EndWithAWorkerWhoseInitializeFails) {
     }
     EXPECT_TRUE(host->last->cancelled()) << worker;
     ASSERT_EQ(host->controls.size(), 2 * worker);
+    EXPECT_THAT(host->controls.front(), HasSubstr(R"("loading":"m")"));
     EXPECT_THAT(host->controls.back(), HasSubstr(R"({"ended":true,)"));
     std::exchange(host->last, nullptr)->Fail(Status::Cancelled("ended"), FailureReason::kCanceled);
   }

@@ -15,7 +15,7 @@ from typing import Any, Awaitable, Callable, Deque, Dict, Iterator, List, Tuple
 from . import wire
 from .channel import BLS_CANCEL, BLS_REQUEST, BLS_TAKEN, CALL, Channel, Waiter
 from .errors import TritonModelException
-from .messages import InferenceRequest, InferenceResponse
+from .messages import NOBODY, Callers, InferenceRequest, InferenceResponse
 
 _CALL = struct.Struct("<Q")
 _NOTICES = 256  # by thread, at most so many are on their way
@@ -28,8 +28,10 @@ _BLOCK_LENGTH_AT = 21  # in BLS_RESPONSE
 _TOLD_RESPONSES = 16
 _TOLD_BYTES = 256 << 10
 
-# The request that the running code works for; contexts follow tasks and asyncio.to_thread.
-caller: contextvars.ContextVar[int] = contextvars.ContextVar("fastserve_caller", default=0)
+# The requests that the running code works for; contexts follow tasks and asyncio.to_thread.
+callers: contextvars.ContextVar[Callers] = contextvars.ContextVar(
+    "fastserve_callers", default=NOBODY
+)
 
 
 class _Call:
@@ -105,7 +107,7 @@ class Calls:
         self._notices = itertools.count(1)
         self._calls: Dict[int, _Call] = {}
         self._returns: Dict[int, Any] = {}
-        self.default_caller: Callable[[], int] = lambda: 0
+        self.default_callers: Callable[[], Callers] = lambda: NOBODY
 
     # ---- inference
 
@@ -178,13 +180,15 @@ class Calls:
         if not request._model:
             raise TritonModelException("the request names no model")
         call = _Call(next(self._numbers))
-        body = wire.pack_bls_request(self._channel, call.number, self._caller(), decoupled, request)
+        made_for = request._callers if request._callers != NOBODY else self._callers()
+        body = wire.pack_bls_request(self._channel, call.number, made_for, decoupled, request)
         self._calls[call.number] = call
         self._channel.send(BLS_REQUEST, body)
         return call
 
-    def _caller(self) -> int:
-        return caller.get() or self.default_caller()
+    def _callers(self) -> Callers:
+        known = callers.get()
+        return known if known != NOBODY else self.default_callers()
 
     def _only_response(self, call: _Call) -> Awaitable[Any]:
         try:
@@ -257,7 +261,7 @@ class Calls:
         self._channel.complete(waiter)
 
     def _function(self, number: int, method: str, arguments: Dict[str, Any]) -> bytes:
-        message = {"method": method, "args": arguments, "caller": self._caller()}
+        message = {"method": method, "args": arguments}
         return _CALL.pack(number) + json.dumps(message).encode()
 
 

@@ -11,7 +11,7 @@ import traceback
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from . import wire
-from .calls import caller
+from .calls import callers
 from .channel import EXECUTED, RESPONSE, RESPONSES
 from .errors import PASSING, TritonError, TritonModelException, describe
 from .messages import RELEASE_RESCHEDULE, RESPONSE_FINAL, InferenceRequest, InferenceResponse
@@ -156,8 +156,15 @@ class Executor:
         for request in requests:
             live[request._handle] = request._cancelled
             request._sender = batch.sender
-        caller.set(requests[0]._handle)
+        self._work_for(requests)
         return batch
+
+    def _work_for(self, requests: List[InferenceRequest]) -> None:
+        """What this thread, or task, asks of the server from now on is for their sake."""
+        handles = [request._handle for request in requests if request._handle]
+        first = handles[0] if handles else 0
+        self._state.newest = first, handles[-1] - first + 1 if handles else 0
+        callers.set(self._state.newest)
 
     def _without_gaps(self, execution: int, rows: List[InferenceRequest]) -> List[InferenceRequest]:
         for row in rows:
@@ -289,7 +296,7 @@ class Executor:
             request._answer = Answer(deliver, request._cancelled)
             request._sender = _sender
             owed.append(request._answer)
-        caller.set(requests[0]._handle)
+        self._work_for(requests)
         return execution, requests, owed
 
     def _deliver(self, handle: int, names: Sequence[str], response: Any, flags: int) -> None:

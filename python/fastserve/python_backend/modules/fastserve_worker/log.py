@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import struct
 import sys
 
@@ -15,10 +16,16 @@ _LEVEL = struct.Struct("<B")
 class Logger:
     """What the server's log level leaves out is not sent."""
 
-    ERROR = 0
-    WARNING = 1
-    INFO = 2
-    VERBOSE = 3
+    class LogLevel(enum.IntEnum):
+        ERROR = 0
+        WARNING = 1
+        INFO = 2
+        VERBOSE = 3
+
+    ERROR = LogLevel.ERROR
+    WARNING = LogLevel.WARNING
+    INFO = LogLevel.INFO
+    VERBOSE = LogLevel.VERBOSE
 
     @staticmethod
     def log(message: str, level: int = INFO) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import json
-from typing import Any, Dict, List, Sequence, Union
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 from . import current
 from .errors import TritonError, TritonModelException
@@ -14,10 +15,23 @@ SEQUENCE_END = 2
 RELEASE_ALL = 1
 RELEASE_RESCHEDULE = 2
 RESPONSE_FINAL = 1
-MEMORY_CPU = 0
-MEMORY_GPU = 1
+
+
+class MemoryType(enum.IntEnum):
+    """Where tensors may lie."""
+
+    TRITONSERVER_MEMORY_CPU = 0
+    TRITONSERVER_MEMORY_GPU = 1
+
+
+MEMORY_CPU = MemoryType.TRITONSERVER_MEMORY_CPU
+MEMORY_GPU = MemoryType.TRITONSERVER_MEMORY_GPU
 
 CorrelationId = Union[int, str]
+
+# For whose sake something is asked of the server: the first handle and their number.
+Callers = Tuple[int, int]
+NOBODY: Callers = (0, 0)
 
 
 def _parameters_json(parameters: Any) -> str:
@@ -50,15 +64,19 @@ def _tensors(values: Sequence[Tensor], what: str) -> List[Tensor]:
 
 
 class InferenceTrace:
-    """The trace context of a request, as text."""
+    """The trace context of a request, as text. A BLS request that is given the trace of a received
+    request is made for that one's sake.
+    """
 
-    __slots__ = ("_context",)
+    __slots__ = ("_context", "_handle")
 
-    def __init__(self, context: str = "") -> None:
+    def __init__(self, context: str | None = None) -> None:
         self._context = context
+        self._handle = 0
 
-    def get_context(self) -> str:
-        return self._context
+    def get_context(self) -> str | None:
+        """None without a trace."""
+        return self._context or None
 
 
 class PreferredMemory:
@@ -81,6 +99,7 @@ class InferenceRequest:
 
     __slots__ = (
         "_answer",
+        "_callers",
         "_cancelled",
         "_correlation",
         "_flags",
@@ -127,7 +146,8 @@ class InferenceRequest:
         self._version = int(model_version)
         self.set_flags(flags)
         self._timeout = int(timeout)
-        self._trace = trace.get_context() if trace is not None else ""
+        self._trace = (trace.get_context() or "") if trace is not None else ""
+        self._callers = (trace._handle, 1) if trace is not None and trace._handle else NOBODY
         self._parameters = _parameters_json(parameters)
         self._handle = 0
         self._cancelled = [False]
@@ -161,7 +181,9 @@ class InferenceRequest:
         return self._parameters or "{}"
 
     def trace(self) -> InferenceTrace:
-        return InferenceTrace(self._trace)
+        trace = InferenceTrace(self._trace)
+        trace._handle = self._handle
+        return trace
 
     def requested_output_names(self) -> List[str]:
         return self._requested
@@ -210,6 +232,7 @@ def blank_request() -> InferenceRequest:
     """One that the server sent, but for what it sent."""
     request = _new(InferenceRequest)
     request._model, request._version = own_model
+    request._callers = NOBODY
     request._cancelled = [False]
     request._release_flags = RELEASE_ALL
     request._answer = None

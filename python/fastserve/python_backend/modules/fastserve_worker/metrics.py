@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import itertools
 import math
 from typing import Dict, Sequence
@@ -11,6 +12,16 @@ from . import current
 from .errors import TritonModelException
 
 _KINDS = ("counter", "gauge", "histogram")
+
+
+class MetricKind(enum.IntEnum):
+    """What a family's metrics are."""
+
+    COUNTER = 0
+    GAUGE = 1
+    HISTOGRAM = 2
+
+
 # This worker's numbers of families and metrics.
 _numbers = itertools.count(1)
 
@@ -68,9 +79,9 @@ class Metric:
 class MetricFamily:
     """A family of metrics that share a name and differ in labels."""
 
-    COUNTER = 0
-    GAUGE = 1
-    HISTOGRAM = 2
+    COUNTER = MetricKind.COUNTER
+    GAUGE = MetricKind.GAUGE
+    HISTOGRAM = MetricKind.HISTOGRAM
 
     def __init__(self, name: str, description: str, kind: int) -> None:
         """TritonModelException when the name is another family's with another kind."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -49,6 +50,8 @@ def main(descriptor: int, server: int) -> NoReturn:
     _bind_to(server)
     os.set_inheritable(descriptor, False)
     _unbuffer()
+    # Where a crash of an extension was called; all threads would push it out of the last lines.
+    faulthandler.enable(2, all_threads=False)
     status = 1
     try:
         Worker(Channel(socket.socket(fileno=descriptor))).run()
@@ -62,10 +65,33 @@ def main(descriptor: int, server: int) -> NoReturn:
 
 def _bind_to(server: int) -> None:
     """This process is killed when the server's thread that started it ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != server:
-        os._exit(1)  # it had ended before
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def die_with(parent: int) -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)  # it had ended before
+
+    die_with(server)
+    _kill_children_with_worker(die_with)
     _leave_signals_to_the_server()
+
+
+def _kill_children_with_worker(die_with: Callable[[int], None]) -> None:
+    """A forked child maps the memory of the channel, too, and must not keep it when the worker was
+    killed. Only one that the main thread forked: the signal comes with the end of the thread that
+    did. Its own children are left alone, so that a model can make a daemon.
+    """
+    worker, main_thread = os.getpid(), threading.get_ident()
+    is_worker = True
+
+    def follow() -> None:
+        nonlocal is_worker
+        if is_worker and threading.get_ident() == main_thread:
+            die_with(worker)
+        is_worker = False
+
+    os.register_at_fork(after_in_child=follow)
 
 
 def _leave_signals_to_the_server() -> None:
@@ -106,12 +132,11 @@ def _unbuffer() -> None:
 
 
 def _status(end: SystemExit) -> int:
+    # The server puts the end of the standard error into the errors of the requests it fails.
+    print(f"the worker ends by {describe(end)}", file=sys.stderr)
     if end.code is None:
         return 0
-    if isinstance(end.code, int):
-        return end.code & 0xFF
-    print(end.code, file=sys.stderr)
-    return 1
+    return end.code & 0xFF if isinstance(end.code, int) else 1
 
 
 def _end(status: int) -> NoReturn:

@@ -85,13 +85,23 @@ def create(model_class: Any, settings: Dict[str, Any]) -> Any:
 def _arguments(settings: Dict[str, Any]) -> Dict[str, str]:
     return {
         "model_config": settings["model_config"],
-        "model_instance_kind": str(settings["instance_kind"]),
+        "model_instance_kind": _kind_of_group(settings),
         "model_instance_name": str(settings["instance_name"]),
         "model_instance_device_id": str(settings["device_id"]),
         "model_repository": str(settings["model_repository"]),
         "model_version": str(settings["model_version"]),
         "model_name": str(settings["model_name"]),
     }
+
+
+def _kind_of_group(settings: Dict[str, Any]) -> str:
+    """MODEL when the instance's group says so; else what this server has."""
+    groups = json.loads(settings["model_config"]).get("instance_group") or []
+    group_name, _, _ = str(settings["instance_name"]).rpartition("_")
+    for group in groups:
+        if group.get("name") == group_name and group.get("kind") == "KIND_MODEL":
+            return "MODEL"
+    return str(settings["instance_kind"])
 
 
 def is_decoupled(settings: Dict[str, Any]) -> bool:

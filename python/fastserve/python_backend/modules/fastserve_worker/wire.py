@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from .channel import Channel
 from .errors import TritonError
-from .messages import InferenceRequest, InferenceResponse, blank_request
+from .messages import Callers, InferenceRequest, InferenceResponse, blank_request
 from .placement import Moves, Placement
 from .tensor import Tensor, received
 
@@ -21,7 +21,7 @@ _BATCH = struct.Struct("<QIIQQ")
 _BLOCK = struct.Struct("<IQQ")
 _RESPONSE = struct.Struct("<QI")
 _BLS_RESPONSE = struct.Struct("<QB")
-_BLS_REQUEST = struct.Struct("<QQB")
+_BLS_REQUEST = struct.Struct("<QQIB")
 _VERSION = struct.Struct("<q")
 # By the number of dimensions: type, dimension count, shape, then where the bytes are.
 _INPUT = [struct.Struct(f"<BB{n}qQQ") for n in range(256)]
@@ -340,7 +340,7 @@ def pack_response(
 
 
 def pack_bls_request(
-    channel: Channel, call: int, caller: int, decoupled: bool, request: InferenceRequest
+    channel: Channel, call: int, callers: Callers, decoupled: bool, request: InferenceRequest
 ) -> bytes:
     """BLS_REQUEST. What cannot be sent raises."""
     placement = Placement()
@@ -356,7 +356,7 @@ def pack_bls_request(
     segment, start = placement.copy(channel)
     return b"".join(
         [
-            _BLS_REQUEST.pack(call, caller, decoupled),
+            _BLS_REQUEST.pack(call, *callers, decoupled),
             model,
             _VERSION.pack(request._version),
             _BLOCK.pack(segment, start, placement.length),

@@ -9,6 +9,7 @@ from typing import Any, Callable, Deque, Dict, List, Tuple
 from .backlog import Backlog
 from .calls import Calls
 from .channel import Channel, Waiter
+from .messages import NOBODY, Callers
 from .relief import Relief
 
 INFO = 2
@@ -28,8 +29,9 @@ class WorkerState:
         self.arena = channel.arena
         self.relief = Relief(channel)
         self.calls = Calls(channel, self._take_over)
-        self.calls.default_caller = self._default_caller
+        self.calls.default_callers = self._default_callers
         self.live: Dict[int, List[bool]] = {}
+        self.newest = NOBODY  # the requests of the execution that began last
         self.backlog = Backlog(channel, self._take_over)
         self.log_level = INFO
         self.version_directory = ""
@@ -96,7 +98,13 @@ class WorkerState:
         if self.redirect is None:
             self.relief.take_over()
 
-    def _default_caller(self) -> int:
-        """For threads that a model started: the request that is answered, if it is one."""
+    def _default_callers(self) -> Callers:
+        """For threads that a model started: the requests that are answered, if they are of one
+        execution.
+        """
+        first, count = self.newest
         live = list(self.live)
-        return live[0] if live and (self.executing or len(live) == 1) else 0
+        is_one = all(0 <= handle - first < count for handle in live)
+        if self.executing or (live and is_one):
+            return self.newest
+        return (live[0], 1) if len(live) == 1 else NOBODY
