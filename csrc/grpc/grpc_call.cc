@@ -1,6 +1,7 @@
 #include "grpc/grpc_call.h"
 
 #include <limits>
+#include <utility>
 
 namespace fastserve {
 
@@ -134,8 +135,19 @@ void GrpcCall::OnWholeMessage(BufferView message) {
     return Finish(
         {GrpcStatusCode::kUnimplemented, "a unary call takes one request message, got more"});
   }
+  // Its client may never end the request.
+  ByteBudget* const budget = context_->limits.budget;
+  if (budget != nullptr) {
+    if (!budget->TryTake(message.size))
+      return Finish({GrpcStatusCode::kUnavailable, budget->Refusal(message.size).message()});
+    claimed_bytes_ = message.size;
+  }
   has_message_ = true;
   message_ = std::move(message);
+}
+
+void GrpcCall::ReleaseClaim() {
+  if (claimed_bytes_ > 0) context_->limits.budget->GiveBack(std::exchange(claimed_bytes_, 0));
 }
 
 void GrpcCall::OnRequestEnd() {
@@ -148,6 +160,7 @@ void GrpcCall::OnRequestEnd() {
     return Finish(
         {GrpcStatusCode::kUnimplemented, "a unary call takes one request message, got none"});
   }
+  ReleaseClaim();  // the engine counts the inputs
   context_->service->OnMessage(this, std::move(message_));
 }
 
@@ -237,6 +250,7 @@ void GrpcCall::PauseReading(bool paused) {
 void GrpcCall::End() {
   context_->timeouts->Disarm(&deadline_);
   PauseReading(false);
+  ReleaseClaim();
   message_ = {};
   reader_.Reset(context_->limits, MessageEncoding::kIdentity);
   if (state_ == nullptr) return;

@@ -100,6 +100,7 @@ class GrpcCall final : public Http2Stream {
   GrpcStatus CheckHead();
   void OnDeadline();
   void OnWholeMessage(BufferView message);
+  void ReleaseClaim();
   void FinishHttp(HeaderBlock headers);
   void FinishUnsupportedEncoding();
   void SendHeaders();
@@ -115,7 +116,8 @@ class GrpcCall final : public Http2Stream {
   MessageReader reader_;
   Timeout deadline_;
   std::shared_ptr<CallState> state_;
-  BufferView message_;  // of a unary call, until the request has ended
+  BufferView message_;             // of a unary call, until the request has ended
+  std::size_t claimed_bytes_ = 0;  // of the budget, for message_
   bool has_message_ = false;
   bool headers_sent_ = false;
   bool finished_ = false;

@@ -165,6 +165,20 @@ TEST_F(SlowPeerTest, PeerThatReadsNothingForAMinuteIsClosed) {
   EXPECT_EQ(server_->connections(), 1U);
 }
 
+TEST_F(SlowPeerTest, MessageOfARequestThatDoesNotEndCountsUntilItsPeerLeaves) {
+  const std::string message = InferMessage(1, 1000);
+  {
+    TestClient peer(server_->port());
+    peer.peer.Request(GrpcHeaders(kInfer), GrpcFrame(message), /*end=*/false);
+    EXPECT_EQ(CallUnknown(&peer).header("grpc-status"), "5");  // the message is in by now
+    EXPECT_EQ(engine_->inflight_bytes(), message.size());
+  }
+  while (server_->connections() > 1) std::this_thread::yield();
+  LetTheServerTurn();
+  EXPECT_TRUE(engine_->WaitIdle(-1));
+  EXPECT_EQ(engine_->inflight_bytes(), 0U);
+}
+
 TEST_F(SlowPeerTest, PeerThatSaysNothingIsClosed) {
   LetTheServerTurn();
   TestClient silent(server_->port());

@@ -76,11 +76,28 @@ class Reference {
   void Remove(const RequestPtr& request) {
     std::erase_if(waiting_, [&](const Waiting& entry) { return entry.request == request; });
   }
+  // Takes a batch that somebody else chose. False: it is not one of the front of the queue.
+  bool Take(const std::vector<std::string>& ids) {
+    Sort();
+    if (ids.empty() || ids.size() > waiting_.size()) return false;
+    std::int64_t rows = 0;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      rows += waiting_[i].request->batch_size;
+      if (waiting_[i].request->id != ids[i] || waiting_[i].width() != waiting_[0].width())
+        return false;
+    }
+    if (rows > max_batch_size_) return false;
+    if (ids.size() < waiting_.size()) {
+      const Waiting& next = waiting_[ids.size()];
+      const bool fits = rows + next.request->batch_size <= max_batch_size_;
+      if (fits && next.width() == waiting_[0].width()) ++small_batches_;
+    }
+    TakeFirst(ids.size());
+    return true;
+  }
   // The batch that runs now on an idle instance; empty: it waits.
   std::vector<RequestPtr> Form(std::int64_t now_ns) {
-    std::ranges::stable_sort(waiting_, {}, [](const Waiting& w) {
-      return std::tuple(w.level, w.delayed, w.delayed ? w.deadline_ns : w.arrival_ns);
-    });
+    Sort();
     std::int64_t rows = 0;
     std::int64_t oldest_ns = INT64_MAX;
     std::size_t count = 0;
@@ -101,8 +118,15 @@ class Reference {
     return waits ? std::vector<RequestPtr>() : TakeFirst(count);
   }
   const std::vector<Waiting>& waiting() const { return waiting_; }
+  // Of those taken, which could have had more requests.
+  int small_batches() const { return small_batches_; }
 
  private:
+  void Sort() {
+    std::ranges::stable_sort(waiting_, {}, [](const Waiting& w) {
+      return std::tuple(w.level, w.delayed, w.delayed ? w.deadline_ns : w.arrival_ns);
+    });
+  }
   const QueuePolicySpec& PolicyOf(const Waiting& entry) const {
     const auto own = spec_.priority_queue_policy.find(entry.level);
     return own == spec_.priority_queue_policy.end() ? spec_.default_queue_policy : own->second;
@@ -125,6 +149,7 @@ class Reference {
   const DynamicBatchingSpec spec_;
   const std::int64_t max_batch_size_;
   std::vector<Waiting> waiting_;
+  int small_batches_ = 0;
 };
 
 // A REJECT level, a DELAY level that is the default, and one with a short queue.
@@ -152,6 +177,7 @@ struct Setting {
   std::uint64_t delay_us;
   std::size_t instances;
   bool preserve_ordering;
+  bool self_tuning;
 };
 
 class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
@@ -161,12 +187,15 @@ class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
     spec_->dynamic_batching.preferred_batch_sizes = GetParam().preferred;
     spec_->dynamic_batching.max_queue_delay_us = GetParam().delay_us;
     spec_->dynamic_batching.preserve_ordering = GetParam().preserve_ordering;
+    spec_->dynamic_batching.self_tuning = GetParam().self_tuning;
     reference_ = std::make_unique<Reference>(spec_->dynamic_batching, spec_->max_batch_size);
     DynamicBatcher::Options options;
     options.spec = spec_;
     options.clock = &clock_;
     options.timer = &timer_;
     options.statistics = std::make_shared<ModelStatistics>();
+    // What tunes itself decides for itself; then this thread knows when it has decided.
+    options.own_threads = !GetParam().self_tuning;
     for (std::size_t i = 0; i < GetParam().instances; ++i)
       options.instances.push_back(std::make_unique<ManualInstance>(strings_));
     batcher_ = DynamicBatcher::Create(std::move(options)).value();
@@ -194,21 +223,39 @@ class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
     const std::int64_t now_ns = clock_.NowNs();
     for (const RequestPtr& request : reference_->Expire(now_ns))
       expected_[request->id] = StatusCode::kUnavailable;
+    GetParam().self_tuning ? Follow() : Predict(now_ns);
+    ASSERT_EQ(sink_->AwaitAtMostAMinute(expected_.size()), expected_.size()) << "answers";
+  }
+  void Predict(std::int64_t now_ns) {
     const std::size_t before = batches_;
-    std::vector<std::vector<std::string>> begun;
+    std::vector<std::vector<std::string>> expected;
     while (running_.size() < GetParam().instances && !reference_->waiting().empty()) {
       const std::vector<RequestPtr> batch = reference_->Form(now_ns);
       if (batch.empty()) break;
-      std::vector<std::string> ids;
+      std::vector<std::string>& ids = expected.emplace_back();
       for (const RequestPtr& request : batch) ids.push_back(request->id);
-      begun.push_back(ids);
-      running_.push_back(ids);
-      unanswered_.emplace(batches_++, std::pair(ids, /*ended=*/false));
+      Begin(ids);
     }
     ASSERT_EQ(strings_->AwaitStarted(batches_), batches_) << "batches";
-    ASSERT_EQ(sink_->AwaitAtMostAMinute(expected_.size()), expected_.size()) << "answers";
-    std::ranges::sort(begun);  // two instances begin side by side
-    ASSERT_EQ(strings_->started_after(before), begun);
+    std::vector<std::vector<std::string>> begun = strings_->started_after(before);
+    std::ranges::sort(begun);  // instances begin side by side
+    std::ranges::sort(expected);
+    ASSERT_EQ(begun, expected);
+  }
+  // How many rows it takes and how long it waits is its own choice; the order and the limits are
+  // not.
+  void Follow() {
+    while (batcher_->RunLent()) {
+    }
+    for (const std::vector<std::string>& ids : strings_->started_after(batches_)) {
+      ASSERT_TRUE(reference_->Take(ids)) << "a batch of " << ids.size() << " from " << ids[0];
+      Begin(ids);
+    }
+    ASSERT_LE(running_.size(), GetParam().instances);
+  }
+  void Begin(const std::vector<std::string>& ids) {
+    running_.push_back(ids);
+    unanswered_.emplace(batches_++, std::pair(ids, /*ended=*/false));
   }
   void Advance(std::int64_t ns) {
     clock_.Advance(ns);
@@ -259,6 +306,15 @@ class DynamicBatcherProperty : public ::testing::TestWithParam<Setting> {
     strings_->EndOf(ids.at(0));
     Settle();
   }
+  // With time and idle instances nothing is left waiting.
+  void ExpectTheQueueToEmpty() {
+    for (int round = 0; round < kSteps; ++round) {
+      if (running_.empty() && reference_->waiting().empty()) return;
+      Advance(1'000 * kNsPerMs);
+      End();
+    }
+    FAIL() << reference_->waiting().size() << " requests wait for ever";
+  }
   void ExpectTheOrderOfAnswers() {
     std::vector<std::string> order;
     for (const auto& answer : sink_->Await(expected_.size())) {
@@ -290,18 +346,24 @@ TEST_P(DynamicBatcherProperty, BehavesAsTheReference) {
     Step();
     ASSERT_FALSE(HasFatalFailure());
   }
+  ExpectTheQueueToEmpty();
   ExpectAnswers(*sink_, expected_, kSteps / 50,
                 {StatusCode::kOk, StatusCode::kCancelled, StatusCode::kUnavailable});
   ExpectTheOrderOfAnswers();
+  if (GetParam().self_tuning) {
+    EXPECT_GT(reference_->small_batches(), 0) << "it only did what the default does";
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Settings, DynamicBatcherProperty,
-                         ::testing::Values(Setting{"Default", {}, 0, 1, false},
-                                           Setting{"Delay", {}, 150, 1, false},
-                                           Setting{"PreferredSizes", {2, 5}, 100, 1, false},
-                                           Setting{"TwoInstances", {}, 0, 2, false},
-                                           Setting{"TwoInstancesDelay", {}, 150, 2, false},
-                                           Setting{"PreserveOrdering", {2, 5}, 100, 3, true}),
+                         ::testing::Values(Setting{"Default", {}, 0, 1, false, false},
+                                           Setting{"Delay", {}, 150, 1, false, false},
+                                           Setting{"PreferredSizes", {2, 5}, 100, 1, false, false},
+                                           Setting{"TwoInstances", {}, 0, 2, false, false},
+                                           Setting{"TwoInstancesDelay", {}, 150, 2, false, false},
+                                           Setting{"PreserveOrdering", {2, 5}, 100, 3, true, false},
+                                           Setting{"SelfTuned", {}, 0, 1, false, true},
+                                           Setting{"SelfTunedInOrder", {}, 0, 2, true, true}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

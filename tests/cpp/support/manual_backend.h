@@ -40,13 +40,10 @@ class ManualStrings {
     const std::lock_guard lock(mutex_);
     return started_.back();
   }
-  // The ids of those that began after the first `count`, in the order of their first ids.
+  // The ids of those that began after the first `count`.
   std::vector<std::vector<std::string>> started_after(std::size_t count) {
     const std::lock_guard lock(mutex_);
-    std::vector<std::vector<std::string>> later(
-        started_.begin() + static_cast<std::ptrdiff_t>(count), started_.end());
-    std::ranges::sort(later);
-    return later;
+    return {started_.begin() + static_cast<std::ptrdiff_t>(count), started_.end()};
   }
   // Ends the oldest execution, with its inputs as outputs. `rescheduled`: see Execution.
   void End(std::vector<bool> rescheduled = {}) {
