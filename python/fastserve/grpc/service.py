@@ -12,6 +12,8 @@ from google.protobuf.message import DecodeError
 
 from fastserve import log
 from fastserve.control.plane import ControlPlane
+from fastserve.control.shared_memory import refusal as shared_memory_refusal
+from fastserve.control.shared_memory import region_status
 from fastserve.errors import FastserveError, InvalidArgumentError, UnsupportedError
 from fastserve.grpc.messages import message_class
 
@@ -38,8 +40,8 @@ class AdminService:
             "RepositoryModelLoad": self._model_load,
             "RepositoryModelUnload": self._model_unload,
             "LogSettings": self._log_settings,
-            "SystemSharedMemoryStatus": self._no_regions,
-            "CudaSharedMemoryStatus": self._no_regions,
+            "SystemSharedMemoryStatus": self._system_regions,
+            "CudaSharedMemoryStatus": self._cuda_regions,
             "SystemSharedMemoryRegister": self._no_shared_memory,
             "SystemSharedMemoryUnregister": self._no_shared_memory,
             "CudaSharedMemoryRegister": self._no_shared_memory,
@@ -101,11 +103,14 @@ class AdminService:
         for key, value in settings.items():
             _set_setting(response.settings[key], value)
 
-    async def _no_regions(self, _request: Any, _response: Any) -> None:
-        """Client shared memory is off, as by default in Triton: the status calls list nothing."""
+    async def _system_regions(self, request: Any, _response: Any) -> None:
+        region_status("system", request.name)  # there is none to list
+
+    async def _cuda_regions(self, request: Any, _response: Any) -> None:
+        region_status("cuda", request.name)
 
     async def _no_shared_memory(self, _request: Any, _response: Any) -> None:
-        raise UnsupportedError("Client shared memory is disabled: this server does not offer it")
+        raise shared_memory_refusal()
 
     async def _no_tracing(self, _request: Any, _response: Any) -> None:
         raise UnsupportedError("trace settings are not offered by this server")

@@ -14,6 +14,7 @@ from fastserve.http import (
     logging_settings,
     models,
     repository,
+    shared_memory,
     unsupported,
 )
 from fastserve.http.connection import Connection, DelegateTransport
@@ -43,6 +44,7 @@ ROUTER = Router(
     + models.ROUTES
     + repository.ROUTES
     + logging_settings.ROUTES
+    + shared_memory.ROUTES
     + unsupported.ROUTES
 )
 

@@ -14,13 +14,8 @@ def _refusal(feature: str) -> Handler:
     return refuse
 
 
-_SHARED_MEMORY = r"/v2/(?:system|cuda)sharedmemory"
-_memory = _refusal("client shared memory")
 _trace = _refusal("request tracing")
 
 ROUTES = [
-    route(_SHARED_MEMORY + r"(?:/region/[^/]+)?/status", GET=_memory),
-    route(_SHARED_MEMORY + r"/region/[^/]+/register", POST=_memory),
-    route(_SHARED_MEMORY + r"(?:/region/[^/]+)?/unregister", POST=_memory),
     route(r"(?:/v2/models/[^/]+|/v2)/trace/setting", GET=_trace, POST=_trace),
 ]

@@ -2,6 +2,7 @@
 client.
 """
 
+import base64
 import os
 import threading
 from typing import Any
@@ -172,5 +173,25 @@ def test_log_settings_are_read_and_written_but_not_the_file(protocol):
         client.update_log_settings({"log_file": "x.log"})
 
 
-def test_shared_memory_status_is_answered(grpc):
-    assert as_dict(grpc.get_system_shared_memory_status()) == {}
+@pytest.mark.parametrize("kind", ["system", "cuda"])
+def test_shared_memory_status_is_answered(protocol, kind):
+    _, client = protocol
+    status = getattr(client, f"get_{kind}_shared_memory_status")
+    assert not as_dict(status())
+    with pytest.raises(InferenceServerException) as error:
+        status("region")
+    assert error.value.message() == f"Unable to find {kind} shared memory region: 'region'"
+    assert error.value.status() in ("404", "StatusCode.NOT_FOUND")
+
+
+def test_shared_memory_cannot_be_registered(protocol):
+    _, client = protocol
+    for call in (
+        lambda: client.register_system_shared_memory("r", "/key", 64),
+        lambda: client.register_cuda_shared_memory("r", base64.b64encode(bytes(64)), 0, 64),
+        lambda: client.unregister_system_shared_memory(),
+        lambda: client.unregister_cuda_shared_memory("r"),
+    ):
+        with pytest.raises(InferenceServerException, match="Client shared memory is disabled") as e:
+            call()
+        assert e.value.status() in ("501", "StatusCode.UNIMPLEMENTED")

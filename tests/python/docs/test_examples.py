@@ -98,6 +98,11 @@ def test_ragged_program_of_the_page_works(ports: Callable[[str], str]) -> None:
     assert run_program(ports(program)).strip() == "[6.0, 10.0, 20.0]"
 
 
+def test_ensemble_program_of_the_page_works(ports: Callable[[str], str]) -> None:
+    (program,) = python_blocks("docs/ensembles.md")
+    assert run_program(ports(program)).split() == ["CLASS_OF_SUM", "0", "CLASS_OF_DIFFERENCE", "1"]
+
+
 def test_ragged_example_on_the_page_is_the_one_that_runs() -> None:
     """But for layout and comments."""
     page = (ROOT / "docs/ragged_batching.md").read_text()
@@ -114,7 +119,7 @@ def test_sequence_program_of_the_page_works(ports: Callable[[str], str]) -> None
 
 @pytest.mark.parametrize(
     ("page", "count"),
-    [("sequence_batching", 2), ("dynamic_batching", 1), ("rate_limiter", 1), ("response_cache", 1)],
+    [("sequence_batching", 3), ("dynamic_batching", 1), ("rate_limiter", 1), ("response_cache", 1)],
 )
 def test_configurations_of_the_pages_are_valid(page: str, count: int) -> None:
     """What a page leaves out is added: it shows the fields that it is about."""
@@ -126,10 +131,10 @@ def test_configurations_of_the_pages_are_valid(page: str, count: int) -> None:
     assert len(configurations) == count
     for block in configurations:
         head = 'name: "m"\nbackend: "identity"\n'
-        if not block.startswith("input"):
+        if "\ninput" not in f"\n{block}":
             head += 'input [ { name: "X" data_type: TYPE_FP32 dims: [ 1 ] } ]\n'
             head += 'output [ { name: "Y" data_type: TYPE_FP32 dims: [ 1 ] } ]\n'
-            head += "" if block.startswith("max_batch_size") else "max_batch_size: 8\n"
+        head += "" if block.startswith(("max_batch_size", "input")) else "max_batch_size: 8\n"
         config = parse_config(head + block, page)
         normalize_config(config)
         validate_config(config)

@@ -163,7 +163,8 @@ def test_an_exit_timeout_cuts_off_what_still_runs_and_ends_the_process(start_ser
     server.wait_line("Exit timeout of 1 s expired, exiting: 3 requests in flight are cut off")
     for thread in threads:
         thread.join()
-    assert codes == ["StatusCode.UNAVAILABLE"]
+    # The connection is gone, or the queued request was cancelled just before.
+    assert codes in (["StatusCode.UNAVAILABLE"], ["StatusCode.CANCELLED"])
 
 
 @pytest.mark.parametrize("flag", ["http-port", "grpc-port", "metrics-port"])
