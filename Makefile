@@ -12,7 +12,10 @@ export CCACHE_SLOPPINESS ?= pch_defines,time_macros
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 SETUP := $(VENV)/.setup-done
-configure = cmake --preset $(1) -DPython_EXECUTABLE=$(BIN)/python $(2) --log-level=WARNING
+CMAKE_FLAGS ?=
+# Any Clang with its runtime libraries: Debian's packages clang and libclang-rt-dev.
+CLANGXX ?= $(or $(shell command -v clang++),$(lastword $(sort $(wildcard /usr/bin/clang++-[0-9]*))),clang++)
+configure = cmake --preset $(1) -DPython_EXECUTABLE=$(BIN)/python $(2) $(CMAKE_FLAGS) --log-level=WARNING
 ctest = ctest --test-dir build/$(1) --output-on-failure --no-tests=error -j $(JOBS)
 # Minutes of one thread's arithmetic, with nothing for a sanitizer to see; `make test` runs it.
 sanitized = GTEST_FILTER=-Instances/SelfTuningSimulationTest.* $(call ctest,$(1))
@@ -76,7 +79,7 @@ tsan: $(SETUP) ## C++ tests under ThreadSanitizer
 	TSAN_OPTIONS=second_deadlock_stack=1:suppressions=$(CURDIR)/tests/tsan.supp $(call sanitized,tsan)
 
 fuzz: $(SETUP) ## Build the libFuzzer targets (needs Clang)
-	$(call configure,fuzz)
+	$(call configure,fuzz,-DCMAKE_CXX_COMPILER=$(CLANGXX))
 	ninja -C build/fuzz -j $(JOBS)
 
 wheel: $(SETUP) ## Build, repair, check and try the wheel (dist/)

@@ -39,6 +39,7 @@ class Row:
     unit: str
     target: str  # ">= 0.6" or "<= 1.6"; empty when there is none
     ratio: float
+    spread: str = ""  # least and greatest ratio of the rounds
 
     @property
     def met(self) -> bool | None:
@@ -57,6 +58,7 @@ class Report:
     how: str  # cores, clients, rounds
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    date: str = ""
 
     def compare(
         self, what: str, ours: Sequence[float], theirs: Sequence[float], unit: str, target: str = ""
@@ -65,7 +67,8 @@ class Report:
         ratios = [a / b for a, b in zip(ours, theirs, strict=True) if b > 0]
         ratio = statistics.median(ratios) if ratios else 0.0
         medians = statistics.median(ours), statistics.median(theirs)
-        self.rows.append(Row(what, *medians, unit, target, ratio))
+        spread = f"{min(ratios):.2f}-{max(ratios):.2f}" if len(ratios) > 1 else ""
+        self.rows.append(Row(what, *medians, unit, target, ratio, spread))
 
     def single(self, what: str, value: float, limit: float, unit: str) -> None:
         """Adds a row for a figure with an upper limit."""
@@ -76,14 +79,15 @@ class Report:
         self.rows.append(Row(what, count, 0, "", "<= 0", count))
 
     def markdown(self) -> str:
-        lines = [f"### {self.title}", "", self.how, ""]
+        lines = [f"### {self.title}", "", f"{self.how} {self.date}".strip(), ""]
         lines += ["| | fastserve | bound or peer | unit | ratio | target | met |"]
         lines += ["|---|---:|---:|---|---:|---|---|"]
         for row in self.rows:
             met = {True: "yes", False: "**no**", None: ""}[row.met]
+            spread = f" [{row.spread}]" if row.spread else ""
             lines.append(
                 f"| {row.what} | {number(row.ours)} | {number(row.theirs)} | {row.unit} "
-                f"| {row.ratio:.2f} | {row.target} | {met} |"
+                f"| {row.ratio:.2f}{spread} | {row.target} | {met} |"
             )
         lines += ["", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines).rstrip() + "\n"
@@ -112,6 +116,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def finish(report: Report, options: argparse.Namespace) -> None:
     """Prints the table and writes the JSON that run_all.py collects."""
+    report.date = f"Measured {time.strftime('%Y-%m-%d')}."
     print(report.markdown())
     if options.json_out:
         options.json_out.parent.mkdir(parents=True, exist_ok=True)

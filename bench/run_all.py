@@ -1,6 +1,7 @@
 """Runs every comparison and writes the tables into docs/performance.md.
 
-With --smoke each script runs for a few seconds to see that it works; the document is left alone.
+The document holds the last result of each script, so --only runs one of them anew. With --smoke
+each runs for a few seconds to see that it works; the document is left alone.
 The options of the peers (--triton, --perf-analyzer) are handed on.
 """
 
@@ -8,7 +9,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from harness import ROOT, Report, Row
@@ -31,11 +31,11 @@ SCRIPTS = (
 )
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
-SCRIPT_TIMEOUT_S = 900
+SCRIPT_TIMEOUT_S = 3600
 
 
-def run(name: str, directory: Path, options: argparse.Namespace) -> tuple[int, Report | None]:
-    """Runs one script; its exit status and its result."""
+def run(name: str, directory: Path, options: argparse.Namespace) -> int:
+    """Runs one script; its exit status."""
     result = directory / f"{name}.json"
     result.unlink(missing_ok=True)
     command = [sys.executable, str(Path(__file__).with_name(f"{name}.py"))]
@@ -48,12 +48,21 @@ def run(name: str, directory: Path, options: argparse.Namespace) -> tuple[int, R
     if name == "triton_peer":
         command += [f"--perf-analyzer={options.perf_analyzer}"] if options.perf_analyzer else []
     print(f"== {name}", flush=True)
-    status = subprocess.run(command, timeout=SCRIPT_TIMEOUT_S, check=False).returncode
-    if not result.exists():
-        return status, None
-    loaded = json.loads(result.read_text())
-    rows = [Row(**row) for row in loaded.pop("rows")]
-    return status, Report(**loaded, rows=rows)
+    try:
+        return subprocess.run(command, timeout=SCRIPT_TIMEOUT_S, check=False).returncode
+    except subprocess.TimeoutExpired:
+        print(f"{name} took longer than {SCRIPT_TIMEOUT_S} s", file=sys.stderr)
+        return 1
+
+
+def last_results(directory: Path) -> list[Report]:
+    reports = []
+    for result in (directory / f"{name}.json" for name in SCRIPTS):
+        if result.exists():
+            loaded = json.loads(result.read_text())
+            rows = [Row(**row) for row in loaded.pop("rows")]
+            reports.append(Report(**loaded, rows=rows))
+    return reports
 
 
 def write_document(reports: list[Report], path: Path = DOCUMENT) -> None:
@@ -61,8 +70,7 @@ def write_document(reports: list[Report], path: Path = DOCUMENT) -> None:
     text = path.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    measured = f"Measured {time.strftime('%Y-%m-%d')}.\n"
-    tables = "\n".join([measured, *(report.markdown() for report in reports)])
+    tables = "\n".join(report.markdown() for report in reports)
     path.write_text(f"{before}{BEGIN}\n{tables}{END}{after}")
 
 
@@ -76,17 +84,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=SCRIPTS)
     parser.add_argument("--no-document", action="store_true", help="leave docs/performance.md")
     options = parser.parse_args()
-    directory = ROOT / "build" / "bench"
+    directory = ROOT / "build" / "bench" / ("smoke" if options.smoke else "results")
     directory.mkdir(parents=True, exist_ok=True)
-    failed, reports = [], []
-    for name in options.only:
-        status, report = run(name, directory, options)
-        if status != 0:
-            failed.append(name)
-        if report is not None:
-            reports.append(report)
-    if reports and not options.smoke and not options.no_document:
-        write_document(reports)
+    failed = [name for name in options.only if run(name, directory, options) != 0]
+    if not options.smoke and not options.no_document:
+        write_document(last_results(directory))
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

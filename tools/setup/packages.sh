@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that are missing, or names them when it may not.
-# Usage: tools/setup/packages.sh [build|ci]     ci adds what only .ci/run needs (promtool, clang).
+# Usage: tools/setup/packages.sh [build|ci]     ci adds what only .ci/run needs (promtool, a linker).
 set -euo pipefail
 
 build=(g++ libhiredis-dev libnghttp2-dev libprotozero-dev rapidjson-dev libboost-dev zlib1g-dev libgtest-dev
