@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <vector>
 
 #include "base/mutex.h"
 
@@ -125,11 +126,40 @@ std::int64_t NowUs() {
   return now.tv_sec * std::int64_t{1'000'000} + now.tv_nsec / 1000;
 }
 
+struct Listeners {
+  Mutex mutex;
+  std::vector<std::weak_ptr<LogSettingsListener>> all GUARDED_BY(mutex);
+};
+
+Listeners& AllListeners() {
+  static Listeners listeners;
+  return listeners;
+}
+
 }  // namespace
 
 LogSettings& GlobalLogSettings() {
   static LogSettings settings;
   return settings;
+}
+
+void AddLogSettingsListener(const std::shared_ptr<LogSettingsListener>& listener) {
+  Listeners& listeners = AllListeners();
+  const MutexLock lock(listeners.mutex);
+  std::erase_if(listeners.all, [](const auto& each) { return each.expired(); });
+  listeners.all.push_back(listener);
+}
+
+void TellLogSettings() {
+  std::vector<std::weak_ptr<LogSettingsListener>> told;
+  {
+    Listeners& listeners = AllListeners();
+    const MutexLock lock(listeners.mutex);
+    told = listeners.all;
+  }
+  for (const auto& each : told) {
+    if (const auto listener = each.lock()) listener->OnLogSettings();
+  }
 }
 
 Status SetLogFile(const std::string& path) { return Target().Open(path); }

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,19 @@ struct LogSettings {
   std::atomic<LogFormat> format{LogFormat::kDefault};
 };
 LogSettings& GlobalLogSettings();
+
+// Who has to pass the settings on, to a process of its own.
+class LogSettingsListener {
+ public:
+  virtual ~LogSettingsListener() = default;
+  // The settings have changed. On the thread that changed them; must not block, and must not add
+  // listeners.
+  virtual void OnLogSettings() = 0;
+};
+// Told of changes as long as it lives. Thread safe.
+void AddLogSettingsListener(const std::shared_ptr<LogSettingsListener>& listener);
+// For who has changed GlobalLogSettings() while the server runs: tells the listeners. Thread safe.
+void TellLogSettings();
 
 // Sends lines to `path` (appended) instead of standard error; empty means standard error. Blocks on
 // open. Errors: Unavailable with the reason when the file cannot be opened; the old target stays.

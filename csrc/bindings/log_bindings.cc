@@ -53,6 +53,7 @@ void WriteSettings(const py::dict& values) {
     const bool iso = values["log_format"].cast<std::string>() == "ISO8601";
     settings.format = iso ? LogFormat::kIso8601 : LogFormat::kDefault;
   }
+  TellLogSettings();
 }
 
 }  // namespace

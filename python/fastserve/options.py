@@ -240,7 +240,7 @@ class Options:
         _BACKEND,
         "Setting of one backend, or of all: default-max-batch-size; onnxruntime: "
         "intra-op-thread-count, "
-        "inter-op-thread-count, enable-global-threadpool.",
+        "inter-op-thread-count, enable-global-threadpool; python: stub-timeout-seconds.",
         metavar="[<backend>,]<key>=<value>",
     )
     repoagent_directory: str = flag(

@@ -18,16 +18,6 @@ constexpr std::int64_t kForever = -1;
 // have come from outside.
 constexpr int kDoubtfulStarts = 3;
 
-// Lives as long as a request that was held.
-class WakesOnCancel final : public CancelHook {
- public:
-  explicit WakesOnCancel(std::shared_ptr<const Wakeup> wakeup) : wakeup_(std::move(wakeup)) {}
-  void OnCancel(const RequestPtr& /*request*/) override { wakeup_->Notify(); }
-
- private:
-  const std::shared_ptr<const Wakeup> wakeup_;
-};
-
 bool IsCancelled(const Execution& execution) {
   return std::ranges::all_of(execution.requests, [](const RequestPtr& request) {
     return request->sink != nullptr && request->abandoned();
@@ -61,13 +51,26 @@ Status WorkerTally::Ready() const {
                                                : "no worker is ready: " + last_reason_.message());
 }
 
+// Lives as long as a request that was held.
+class SupervisedWorker::Wakes final : public CancelHook, public LogSettingsListener {
+ public:
+  explicit Wakes(std::shared_ptr<const Wakeup> wakeup) : wakeup_(std::move(wakeup)) {}
+  void OnCancel(const RequestPtr& /*request*/) override { wakeup_->Notify(); }
+  void OnLogSettings() override { wakeup_->Notify(); }
+
+ private:
+  const std::shared_ptr<const Wakeup> wakeup_;
+};
+
 SupervisedWorker::SupervisedWorker(WorkerPlan plan, std::shared_ptr<WorkerTally> tally)
     : plan_(std::move(plan)),
       clock_(*plan_.clock),
       tally_(std::move(tally)),
       wakeup_(std::make_shared<Wakeup>()),
-      wakes_(std::make_shared<WakesOnCancel>(wakeup_)),
-      backoff_ns_(plan_.times.first_backoff_ns) {}
+      wakes_(std::make_shared<Wakes>(wakeup_)),
+      backoff_(plan_.times) {
+  AddLogSettingsListener(wakes_);
+}
 
 Status SupervisedWorker::Start() {
   thread_ = WorkerThread("fs-worker", [self = shared_from_this()] { self->Run(); });
@@ -261,8 +264,7 @@ void SupervisedWorker::OnDeath(const WorkerLife& life, const Status& reason) {
     session_ = nullptr;
   }
   tally_->OnDeath(reason, std::exchange(counts_as_ready_, false));
-  if (clock_.NowNs() - life.started_ns() >= plan_.times.long_life_ns)
-    backoff_ns_ = plan_.times.first_backoff_ns;
+  backoff_.OnDeath(clock_.NowNs() - life.started_ns());
   LOG_ERROR(reason.message());
 }
 
@@ -288,8 +290,7 @@ std::unique_ptr<WorkerLife> SupervisedWorker::Restart(bool at_once) {
 }
 
 void SupervisedWorker::BackOff() {
-  const std::int64_t until_ns = clock_.NowNs() + backoff_ns_;
-  backoff_ns_ = std::min(2 * backoff_ns_, plan_.times.longest_backoff_ns);
+  const std::int64_t until_ns = clock_.NowNs() + backoff_.Take();
   while (!stopping()) {
     DispatchHeld();
     FailCancelled();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/worker/restart_backoff.h"
 #include "backend/worker/worker_life.h"
 #include "backend/worker/worker_plan.h"
 #include "base/mutex.h"
@@ -72,6 +73,7 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
     Execution* execution;
     ExecutionObserver* observer;
   };
+  class Wakes;
   enum class Phase : std::uint8_t { kStarting, kReady, kDraining, kStopped };
   // How the time of a worker was over.
   enum class Outcome : std::uint8_t { kStopped, kRecycled, kDied };
@@ -106,11 +108,12 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   const Clock& clock_;
   const std::shared_ptr<WorkerTally> tally_;
   const std::shared_ptr<const Wakeup> wakeup_;
-  const std::shared_ptr<CancelHook> wakes_;  // by a cancellation of what is held
-  std::atomic<bool> stopping_{false};        // release in Stop, acquire in stopping()
+  // By a cancellation of what is held, and by changes of the log settings.
+  const std::shared_ptr<Wakes> wakes_;
+  std::atomic<bool> stopping_{false};  // release in Stop, acquire in stopping()
 
   // The worker's thread's.
-  std::int64_t backoff_ns_;
+  RestartBackoff backoff_;
   bool counts_as_ready_ = false;
 
   mutable Mutex mutex_;

@@ -78,6 +78,15 @@ def test_lines_of_the_demo_work_as_pasted(ports: Callable[[str], str]) -> None:
     assert "markdown" in run_program(program, "README.md").split()[0]
 
 
+def test_texts_of_the_demo_become_vectors(ports: Callable[[str], str]) -> None:
+    """Of MiniLM: 384 wide, of length 1, and close for a cat and a kitten."""
+    (output,) = run_curl(ports(DEMO["EMBEDDINGS"]))["outputs"]
+    vectors = np.array(output["data"]).reshape(output["shape"])
+    assert vectors.shape == (2, 384)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1], abs=1e-3)
+    assert vectors[0] @ vectors[1] > 0.5
+
+
 def test_curl_lines_of_the_pages_work(ports: Callable[[str], str]) -> None:
     curls = [
         block for page in ("docs/http.md", "examples/README.md") for block in shell_blocks(page)
