@@ -193,15 +193,20 @@ Status RateLimiter::CheckLocked(const InstanceGroupSpec& group) {
 
 Result<std::unique_ptr<ResourceClaim>> RateLimiter::Register(const InstanceGroupSpec& group) {
   std::unique_ptr<ResourceClaim> claim;
-  const MutexLock lock(mutex_);
-  FASTSERVE_RETURN_IF_ERROR(CheckLocked(group));
-  claim.reset(new ResourceClaim(this));
-  claim->priority_ = std::max<std::uint64_t>(group.rate_limiter_priority, 1);
-  claim->start_tag_ = virtual_time_;
-  for (const ResourceSpec& resource : group.resources)
-    claim->needs_.push_back({KeyOf(resource, resource.global), resource.count});
-  claims_.push_back(claim.get());
-  ResizeLocked();
+  ResourceClaim::Leases served;
+  {
+    const MutexLock lock(mutex_);
+    FASTSERVE_RETURN_IF_ERROR(CheckLocked(group));
+    claim.reset(new ResourceClaim(this));
+    claim->priority_ = std::max<std::uint64_t>(group.rate_limiter_priority, 1);
+    claim->start_tag_ = virtual_time_;
+    for (const ResourceSpec& resource : group.resources)
+      claim->needs_.push_back({KeyOf(resource, resource.global), resource.count});
+    claims_.push_back(claim.get());
+    ResizeLocked();
+    ServeLineLocked(nullptr, &served);  // there may be more of a resource now
+  }
+  ResourceClaim::Tell(served);
   return claim;
 }
 

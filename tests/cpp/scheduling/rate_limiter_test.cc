@@ -51,6 +51,18 @@ TEST(RateLimiter, WithoutACountThereIsWhatTheMostDemandingInstanceNeeds) {
   EXPECT_FALSE(small_too->TryTake()) << "2 in all once the demanding one is unloaded";
 }
 
+TEST(RateLimiter, WhatAnotherModelBringsServesTheLine) {
+  RateLimiter limiter({});
+  int reserved = 0;
+  const auto holding = Register(&limiter, Needs({{"r", false, 2}}));
+  const auto waiting = Register(&limiter, Needs({{"r", false, 2}}), &reserved);
+  ASSERT_TRUE(holding->TryTake());
+  ASSERT_FALSE(waiting->TryTake());
+  const auto demanding = Register(&limiter, Needs({{"r", false, 4}}));
+  EXPECT_EQ(reserved, 1) << "now there are 4";
+  EXPECT_TRUE(waiting->TryTake());
+}
+
 TEST(RateLimiter, WhoWaitsForACallLendsWhatItHolds) {
   RateLimiter limiter({{"r", 2}});
   const auto caller = Register(&limiter, Needs({{"r", false, 2}}));
