@@ -46,8 +46,9 @@ class ByteClaim {
  public:
   explicit ByteClaim(std::shared_ptr<ByteBudget> budget = nullptr) : budget_(std::move(budget)) {}
   ~ByteClaim() { Release(); }
-  ByteClaim(ByteClaim&& other) noexcept
-      : budget_(other.budget_), bytes_(std::exchange(other.bytes_, 0)) {}
+  ByteClaim(ByteClaim&& other) noexcept : ByteClaim(other.budget_) {
+    bytes_ = std::exchange(other.bytes_, 0);
+  }
   ByteClaim& operator=(ByteClaim&& other) noexcept {
     if (this == &other) return *this;
     Release();

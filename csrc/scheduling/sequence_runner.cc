@@ -44,6 +44,7 @@ Status SequenceRunner::TakeOutputs() {
     return Status::Internal("the backend reschedules requests of model '" + batcher_.spec_->name +
                             "', whose configuration does not say iterative_sequence: true");
   }
+  if (batcher_.spec_->decoupled) return Status::Ok();  // its backend answers, and it has no states
   std::vector<RowStates> states;
   FASTSERVE_RETURN_IF_ERROR(batcher_.states_->Take(rows_, &execution_, &states));
   if (instance_.takes_requests()) {
@@ -79,7 +80,8 @@ void SequenceRunner::Record(bool succeeded) {
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     if (rows_[i] == nullptr) continue;
     ++batch_size;
-    if (Rescheduled(i)) continue;
+    // Those of a decoupled model count when they end.
+    if (Rescheduled(i) || batcher_.spec_->decoupled) continue;
     if (succeeded) FailIfAbandoned(*rows_[i]->running, &responses_[i]);
     if (!succeeded || responses_[i].status.ok()) completed.push_back(rows_[i]->running);
   }
@@ -88,6 +90,7 @@ void SequenceRunner::Record(bool succeeded) {
 }
 
 void SequenceRunner::RespondAll() {
+  if (batcher_.spec_->decoupled) return;
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     if (rows_[i] == nullptr || Rescheduled(i)) continue;
     CompleteExecuted(rows_[i]->running.get(), times_, std::move(responses_[i]));
@@ -96,7 +99,9 @@ void SequenceRunner::RespondAll() {
 
 void SequenceRunner::FailAll(const Status& status) {
   for (const Sequence* row : rows_) {
-    if (row != nullptr) row->running->Fail(status, FailureReason::kBackend);
+    // The backend of a decoupled model may have answered already.
+    if (row != nullptr && !row->running->completed())
+      row->running->Fail(status, FailureReason::kBackend);
   }
 }
 

@@ -16,7 +16,7 @@ void FailExecution(const ModelSpec& spec, Execution* execution, ExecutionObserve
 }
 
 RunningExecution ExecutionTable::Add(Execution* execution, ExecutionObserver* observer,
-                                     std::int64_t now_ns, bool decoupled) {
+                                     std::int64_t now_ns, const ModelSpec& spec) {
   RunningExecution& added = running_.emplace_back();
   added.id = ++last_id_;
   added.first_handle = next_handle_;
@@ -24,8 +24,8 @@ RunningExecution ExecutionTable::Add(Execution* execution, ExecutionObserver* ob
   added.observer = observer;
   added.sent_ns = now_ns;
   next_handle_ += execution->requests.size();
-  if (decoupled) {
-    for (std::size_t i = 0; i < execution->requests.size(); ++i)
+  for (std::size_t i = 0; spec.decoupled && i < execution->requests.size(); ++i) {
+    if (!spec.sequence_batching.enabled || execution->requests[i]->sink != nullptr)
       open_.emplace(added.first_handle + i, execution->requests[i]);
   }
   return added;
@@ -75,6 +75,17 @@ void ExecutionTable::Close(std::uint64_t handle, std::int64_t held_until_ns) {
         handle - running.first_handle < running.execution->requests.size())
       running.held_until_ns = std::max(running.held_until_ns, held_until_ns);
   }
+}
+
+bool ExecutionTable::Reschedule(std::uint64_t handle) {
+  for (RunningExecution& running : running_) {
+    const std::size_t count = running.execution->requests.size();
+    if (handle < running.first_handle || handle - running.first_handle >= count) continue;
+    running.rescheduled.resize(count, false);
+    running.rescheduled[handle - running.first_handle] = true;
+    return true;
+  }
+  return false;
 }
 
 std::vector<std::uint64_t> ExecutionTable::HandlesOf(const InferRequest& request) const {

@@ -20,6 +20,8 @@ struct RunningExecution {
   ExecutionObserver* observer = nullptr;
   std::int64_t sent_ns = 0;
   std::int64_t held_until_ns = 0;  // by the reader of a request that has ended; 0: never
+  // Of a decoupled model: which requests are to come again; empty: none.
+  std::vector<bool> rescheduled = {};
 };
 
 // Fails an execution that no worker has, with the requests of a decoupled model.
@@ -30,9 +32,9 @@ void FailExecution(const ModelSpec& spec, Execution* execution, ExecutionObserve
 // model stays open until it is closed, also after its execution has ended.
 class ExecutionTable {
  public:
-  // `decoupled`: its requests are opened.
+  // Opens the requests of a decoupled model, but for rows of a sequence batch that have none.
   RunningExecution Add(Execution* execution, ExecutionObserver* observer, std::int64_t now_ns,
-                       bool decoupled);
+                       const ModelSpec& spec);
   // Null when there is none of that id.
   const RunningExecution* Find(std::uint64_t id) const;
   // Removes it: it has ended.
@@ -49,6 +51,8 @@ class ExecutionTable {
   RequestPtr Open(std::uint64_t handle) const;
   // `held_until_ns`: until when its sender waited for its reader; 0: never.
   void Close(std::uint64_t handle, std::int64_t held_until_ns);
+  // A request of an execution that runs is to come again. False when there is none.
+  bool Reschedule(std::uint64_t handle);
   // The handles under which a request was sent.
   std::vector<std::uint64_t> HandlesOf(const InferRequest& request) const;
 

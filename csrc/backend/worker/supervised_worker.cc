@@ -18,6 +18,16 @@ constexpr std::int64_t kForever = -1;
 // have come from outside.
 constexpr int kDoubtfulStarts = 3;
 
+// Lives as long as a request that was held.
+class WakesOnCancel final : public CancelHook {
+ public:
+  explicit WakesOnCancel(std::shared_ptr<const Wakeup> wakeup) : wakeup_(std::move(wakeup)) {}
+  void OnCancel(const RequestPtr& /*request*/) override { wakeup_->Notify(); }
+
+ private:
+  const std::shared_ptr<const Wakeup> wakeup_;
+};
+
 bool IsCancelled(const Execution& execution) {
   return std::ranges::all_of(execution.requests, [](const RequestPtr& request) {
     return request->sink != nullptr && request->abandoned();
@@ -51,26 +61,13 @@ Status WorkerTally::Ready() const {
                                                : "no worker is ready: " + last_reason_.message());
 }
 
-// Lives as long as a request that was held.
-class SupervisedWorker::Wakes final : public CancelHook, public LogSettingsListener {
- public:
-  explicit Wakes(std::shared_ptr<const Wakeup> wakeup) : wakeup_(std::move(wakeup)) {}
-  void OnCancel(const RequestPtr& /*request*/) override { wakeup_->Notify(); }
-  void OnLogSettings() override { wakeup_->Notify(); }
-
- private:
-  const std::shared_ptr<const Wakeup> wakeup_;
-};
-
 SupervisedWorker::SupervisedWorker(WorkerPlan plan, std::shared_ptr<WorkerTally> tally)
     : plan_(std::move(plan)),
       clock_(*plan_.clock),
       tally_(std::move(tally)),
       wakeup_(std::make_shared<Wakeup>()),
-      wakes_(std::make_shared<Wakes>(wakeup_)),
-      backoff_(plan_.times) {
-  AddLogSettingsListener(wakes_);
-}
+      wakes_(std::make_shared<WakesOnCancel>(wakeup_)),
+      backoff_(plan_.times) {}
 
 Status SupervisedWorker::Start() {
   thread_ = WorkerThread("fs-worker", [self = shared_from_this()] { self->Run(); });

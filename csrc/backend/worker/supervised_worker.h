@@ -73,7 +73,6 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
     Execution* execution;
     ExecutionObserver* observer;
   };
-  class Wakes;
   enum class Phase : std::uint8_t { kStarting, kReady, kDraining, kStopped };
   // How the time of a worker was over.
   enum class Outcome : std::uint8_t { kStopped, kRecycled, kDied };
@@ -108,9 +107,8 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   const Clock& clock_;
   const std::shared_ptr<WorkerTally> tally_;
   const std::shared_ptr<const Wakeup> wakeup_;
-  // By a cancellation of what is held, and by changes of the log settings.
-  const std::shared_ptr<Wakes> wakes_;
-  std::atomic<bool> stopping_{false};  // release in Stop, acquire in stopping()
+  const std::shared_ptr<CancelHook> wakes_;  // by a cancellation of what is held
+  std::atomic<bool> stopping_{false};        // release in Stop, acquire in stopping()
 
   // The worker's thread's.
   RestartBackoff backoff_;

@@ -150,11 +150,12 @@ class WorkerBackend final : public Backend {
                                      " backend is given requests, not batches; remove batch_input "
                                      "and batch_output");
     }
-    if (spec.decoupled && spec.sequence_batching.enabled) {
+    const SequenceBatchingSpec& sequences = spec.sequence_batching;
+    if (spec.decoupled && sequences.enabled &&
+        (!sequences.iterative || !sequences.states.empty())) {
       return Status::InvalidArgument(
           "model '" + spec.name +
-          "': sequence_batching needs one response per request; remove decoupled or use "
-          "iterative_sequence");
+          "': a decoupled model with sequence_batching needs iterative_sequence, and has no state");
     }
     return Status::Ok();
   }

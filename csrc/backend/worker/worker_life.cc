@@ -51,6 +51,15 @@ WorkerSession::Options SessionOptions(const WorkerPlan& plan,
   return options;
 }
 
+class WakesOnLogSettings final : public LogSettingsListener {
+ public:
+  explicit WakesOnLogSettings(std::shared_ptr<const Wakeup> wakeup) : wakeup_(std::move(wakeup)) {}
+  void OnLogSettings() override { wakeup_->Notify(); }
+
+ private:
+  const std::shared_ptr<const Wakeup> wakeup_;
+};
+
 // The worker has ended by itself: how, its process says.
 Status Gone() { return Status::Unknown("has ended"); }
 
@@ -76,8 +85,10 @@ WorkerLife::WorkerLife(const WorkerPlan& plan, LaunchedWorker worker,
       started_ns_(clock_.NowNs()),
       output_(plan.instance_name),
       errors_(plan.instance_name),
-      log_level_(WorkerLogLevel()),
-      last_event_ns_(started_ns_) {}
+      log_settings_(std::make_shared<WakesOnLogSettings>(wakeup_)),
+      last_event_ns_(started_ns_) {
+  AddLogSettingsListener(log_settings_);
+}
 
 WorkerLife::~WorkerLife() { session_->End(Status::Unavailable(Name() + " has ended")); }
 
@@ -159,7 +170,8 @@ Status WorkerLife::CheckTimeout() const {
 
 void WorkerLife::Tend(bool idle) {
   const std::int64_t now_ns = clock_.NowNs();
-  if (const int level = WorkerLogLevel(); level != log_level_) {
+  // INITIALIZE, whose level may be old by now, has been read.
+  if (const int level = WorkerLogLevel(); session_->greeting() && level != log_level_) {
     log_level_ = level;
     session_->Send(PacketKind::kLogSettings, "{\"level\":" + std::to_string(level) + "}");
   }

@@ -8,6 +8,7 @@
 #include "backend/worker/line_log.h"
 #include "backend/worker/worker_plan.h"
 #include "backend/worker/worker_session.h"
+#include "base/log.h"
 
 namespace fastserve {
 
@@ -57,7 +58,8 @@ class WorkerLife {
   const std::int64_t started_ns_;
   LineLog output_;
   LineLog errors_;
-  int log_level_;
+  const std::shared_ptr<LogSettingsListener> log_settings_;
+  int log_level_ = -1;  // the worker's; it is told after each start
   std::int64_t last_event_ns_;
   std::int64_t next_tend_ns_ = 0;  // 0: nothing is left to be told since the last event
 };

@@ -58,7 +58,7 @@ bool WorkerSession::Execute(Execution* execution, ExecutionObserver* observer) {
     return true;
   }
   requests_taken_.fetch_add(execution->requests.size(), std::memory_order_relaxed);
-  const RunningExecution running = table_.Add(execution, observer, clock_.NowNs(), spec_.decoupled);
+  const RunningExecution running = table_.Add(execution, observer, clock_.NowNs(), spec_);
   SendLocked(*batch, block.get(), running);
   if (options_.watches_executions && table_.running() == 1) options_.wakeup->Notify();
   return true;
@@ -288,7 +288,7 @@ Status WorkerSession::OnResponse(std::string_view body) {
   const bool final = flags != 0;
   if (final) CloseRequest(handle);
   if (rescheduled) {
-    RefuseReschedule(request);
+    if (!TakesAgain(handle)) RefuseReschedule(request);
     return Status::Ok();
   }
   Deliver(request, std::move(answer), final);
@@ -302,12 +302,20 @@ void WorkerSession::CloseRequest(std::uint64_t handle) {
   table_.Close(handle, held_until_ns);
 }
 
+// True: the request goes back to the scheduler with the end of its execution.
+bool WorkerSession::TakesAgain(std::uint64_t handle) {
+  if (!spec_.sequence_batching.iterative) return false;
+  const MutexLock lock(mutex_);
+  return table_.Reschedule(handle);
+}
+
 // Only an iterative sequence has a place to wait for its next turn.
 void WorkerSession::RefuseReschedule(const RequestPtr& request) const {
   if (request->sink == nullptr) return;
   request->Fail(Status::Unsupported("model '" + spec_.name +
-                                    "' reschedules a request, which a decoupled model cannot: it "
-                                    "needs sequence_batching with iterative_sequence"),
+                                    "' reschedules a request: a decoupled model needs "
+                                    "sequence_batching with iterative_sequence for it, and can "
+                                    "do it only before its execute returns"),
                 FailureReason::kBackend);
 }
 
@@ -352,7 +360,9 @@ Status WorkerSession::OnExecuted(std::string_view body) {
   }
   EndExecution(running);
   Status status;
+  running.execution->rescheduled = std::move(running.rescheduled);
   if (failed) {
+    running.execution->rescheduled.clear();
     status = Status(static_cast<StatusCode>(code + 1),
                     IsValidUtf8(message) ? std::string(message) : "the error's text is not UTF-8");
     FailOpen(running, status);

@@ -103,6 +103,7 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   void Finish(const RunningExecution& running, std::vector<Answer> answers);
   void FailOpen(const RunningExecution& running, const Status& status) EXCLUDES(mutex_);
   void CloseRequest(std::uint64_t handle) EXCLUDES(mutex_);
+  bool TakesAgain(std::uint64_t handle) EXCLUDES(mutex_);
   void RefuseReschedule(const RequestPtr& request) const;
   void Deliver(const RequestPtr& request, Answer answer, bool final) const;
 

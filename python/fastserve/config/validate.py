@@ -68,7 +68,10 @@ def _answers_once(config: ModelConfig) -> str:
     if is_ensemble(config):
         return "an ensemble"
     if config.WhichOneof("scheduling_choice") == "sequence_batching":
-        return "sequence_batching"
+        if config.backend == "repeat" or not config.sequence_batching.iterative_sequence:
+            return "sequence_batching without iterative_sequence"
+        if config.sequence_batching.state:
+            return "sequence_batching with state"
     return f"backend '{config.backend}'" if config.backend in ANSWER_ONCE else ""
 
 

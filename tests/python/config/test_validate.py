@@ -48,8 +48,16 @@ def test_a_decoupled_model_needs_a_backend_that_can_answer_more_than_once():
         validate(decoupled)
     repeat = GOOD.replace("onnxruntime", "repeat")
     assert validate(decoupled, repeat) == []
-    with pytest.raises(UnsupportedError, match="not offered yet for sequence_batching"):
-        validate(decoupled + " sequence_batching { }", repeat)
+    sequences = "sequence_batching { iterative_sequence: true }"
+    python = GOOD.replace("onnxruntime", "python")
+    assert validate(decoupled + sequences, python) == []
+    for text, backend in (
+        ("sequence_batching { }", python),
+        (sequences, repeat),
+        (sequences.replace("}", "state [ { } ] }"), python),
+    ):
+        with pytest.raises(UnsupportedError, match="not offered yet for sequence_batching with"):
+            validate(decoupled + text, backend)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,37 @@ ASYNC = (
 SMALL = "import fastserve_worker.backlog as backlog\nbacklog.{limit} = 20_000\n"
 
 
+RESCHEDULING = """
+class TritonPythonModel:
+    def execute(self, requests):
+        sender = requests[0].get_response_sender()
+        sender.send(pb_utils.InferenceResponse())
+        while not requests[1].is_cancelled(): pass
+        sender.send(pb_utils.InferenceResponse())
+        requests[0].set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
+        requests[1].get_response_sender().send(flags=1)
+"""
+
+
+def test_a_rescheduled_request_goes_back_when_its_reader_has_caught_up(run_model):
+    peer = run_model(RESCHEDULING, True)
+    slow, gate = Request(), Request()
+    peer.start([slow, gate])
+    assert peer.response().handle == slow.handle
+    peer.hold(slow.handle)
+    peer.cancel(gate.handle)
+    assert peer.response().handle == gate.handle
+    assert peer.check_ready() == (True, "")
+    assert not [kind for kind, _ in peer.packets if kind in ("RESPONSE", "EXECUTED")]
+    peer.go_on(slow.handle)
+    assert [(peer.response().handle, flags) for flags in (0, 2)] == [
+        (slow.handle, 0),
+        (slow.handle, 2),
+    ]
+    assert "EXECUTED" not in [kind for kind, _ in peer.packets]
+    assert peer.executed() == (-1, "")
+
+
 class Case:
     """Two streams whose model has sent one response each; the first one's reader is slow."""
 

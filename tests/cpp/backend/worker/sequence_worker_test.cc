@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "backend/worker/decoupled_packets.h"
 #include "backend/worker/execute_packet.h"
 #include "backend/worker/worker_fixture.h"
 #include "engine/engine.h"
@@ -183,6 +184,91 @@ TEST(EngineOverWorkers, ManyCallersGetTheirOwnAnswersThroughDeathsOfTheWorker) {
   EXPECT_THAT(metrics, HasSubstr("nv_fastserve_worker_deaths_total{model=\"m\",version=\"1\"} 3"));
   EXPECT_THAT(metrics,
               HasSubstr("nv_fastserve_worker_restarts_total{model=\"m\",version=\"1\"} 3"));
+}
+
+std::shared_ptr<ModelSpec> IterativeStream() {
+  auto spec = MakeSpec("python", 4);
+  spec->dynamic_batching.enabled = false;
+  spec->decoupled = true;
+  spec->sequence_batching.enabled = true;
+  spec->sequence_batching.iterative = true;
+  return spec;
+}
+
+RequestPtr StreamIn(Engine& engine, const std::shared_ptr<RecordingSink>& sink) {
+  const RequestPtr request = MakeRequest("r", sink);
+  Lender lender;
+  engine.Submit(request, &lender);
+  lender.Run();
+  return request;
+}
+
+// A response, and again: the end of the turn is not the request's.
+std::uint64_t TakeATurn(PeerEnd& peer) {
+  const SeenExecution seen = peer.ExpectExecution();
+  for (const SeenRequest& request : seen.requests) {
+    if (request.handle == 0) continue;
+    peer.Send(PacketKind::kResponse, Response(request.handle, /*final=*/false, 1));
+    peer.Send(PacketKind::kResponse, FlaggedResponse(request.handle, 2, 0));
+  }
+  return seen.id;
+}
+
+TEST(IterativeStream, ARequestComesAgainAndIsAnsweredOnTheWay) {
+  std::vector<std::uint32_t> flags;
+  const auto engine =
+      EngineWith({[&flags](PeerEnd& peer) {
+                   peer.Greet();
+                   peer.Send(PacketKind::kExecuted, Executed(TakeATurn(peer)));
+                   const SeenExecution seen = peer.ExpectExecution();
+                   for (const SeenRequest& request : seen.requests) {
+                     if (request.handle == 0) continue;
+                     flags.push_back(request.flags);
+                     peer.Send(PacketKind::kResponse, Response(request.handle, /*final=*/true));
+                   }
+                   peer.Send(PacketKind::kExecuted, Executed(seen.id));
+                   peer.Expect(PacketKind::kFinalize);
+                 }},
+                 IterativeStream());
+  const auto sink = std::make_shared<RecordingSink>();
+  StreamIn(*engine, sink);
+  const auto answers = sink->Await(2);
+  EXPECT_FALSE(answers.at(0).final);
+  EXPECT_TRUE(answers.at(1).final);
+  EXPECT_TRUE(answers.at(1).response.status.ok());
+  EXPECT_THAT(flags, ElementsAre(kSequenceEnd));
+}
+
+TEST(IterativeStream, ARequestThatWasToComeAgainFailsOnceWithItsExecution) {
+  for (const bool dies : {false, true}) {
+    const auto engine = EngineWith({[dies](PeerEnd& peer) {
+                                     peer.Greet();
+                                     const std::uint64_t id = TakeATurn(peer);
+                                     if (dies) return;
+                                     peer.Send(PacketKind::kExecuted, Executed(id, true));
+                                     peer.Expect(PacketKind::kFinalize);
+                                   }},
+                                   IterativeStream());
+    const auto sink = std::make_shared<RecordingSink>();
+    StreamIn(*engine, sink);
+    const auto answers = sink->Await(2);
+    EXPECT_TRUE(answers.at(1).final);
+    EXPECT_THAT(answers.at(1).response.status.message(),
+                HasSubstr(dies ? "left the stage" : "execute failed"));
+  }
+}
+
+TEST(IterativeStream, NeedsToBeIterativeWithoutStates) {
+  WorkerBackendOptions options;
+  options.launcher = std::make_shared<ScriptedLauncher>(std::vector<PeerScript>{});
+  const auto backend = CreateWorkerBackend(std::move(options));
+  const auto plain = IterativeStream();
+  plain->sequence_batching.iterative = false;
+  const auto stateful = IterativeStream();
+  stateful->sequence_batching.states = StatefulSpec()->sequence_batching.states;
+  for (const auto& spec : {plain, stateful})
+    EXPECT_EQ(backend->LoadModel(spec).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_TRUE(backend->LoadModel(IterativeStream()).ok());
 }
 
 TEST(EngineOverWorkers, AModelIsReadyExactlyWhileAWorkerIs) {

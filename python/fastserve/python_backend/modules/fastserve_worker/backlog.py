@@ -82,6 +82,13 @@ class Backlog:
                 self._bytes -= held.bytes
                 self._changed.notify_all()
 
+    def await_sent(self, handle: int) -> None:
+        """Until nothing of the request waits for its reader."""
+        with self._changed:
+            while handle in self._held:
+                self._take_over()
+                self._changed.wait()
+
     def holds(self, handle: int) -> bool:
         return handle in self._held
 

@@ -242,7 +242,9 @@ class Executor:
                 self._go_async(self._await_decoupled(requests, owed, result))
             else:
                 self._check_returned(result)
-                self._reschedule(requests)
+                # Before EXECUTED, with which the server takes them back.
+                for handle in self._reschedule(requests):
+                    self._state.backlog.await_sent(handle)
         except PASSING:
             raise
         except BaseException as failure:
@@ -287,7 +289,8 @@ class Executor:
                 answer.fail(self._text(failure))
 
     def _start_decoupled(self, body: bytes) -> Tuple[int, List[InferenceRequest], List[Answer]]:
-        execution, requests = wire.read_batch(self._channel, body)
+        execution, rows = wire.read_batch(self._channel, body)
+        requests = [row for row in rows if row._handle]  # nobody waits for the others
         live = self._state.live
         owed = []
         for request in requests:
@@ -333,11 +336,15 @@ class Executor:
                 "responses go through the response sender"
             )
 
-    def _reschedule(self, requests: List[InferenceRequest]) -> None:
+    def _reschedule(self, requests: List[InferenceRequest]) -> List[int]:
+        """The handles of those that are to come again."""
+        handles = []
         for request in requests:
             if request._release_flags == RELEASE_RESCHEDULE and request._answer.close():
                 self._deliver(request._handle, (), None, _RESCHEDULED)
                 self._state.live.pop(request._handle, None)
+                handles.append(request._handle)
+        return handles
 
 
 def _sender(request: InferenceRequest) -> InferenceResponseSender:
