@@ -195,7 +195,7 @@ std::shared_ptr<ModelSpec> IterativeStream() {
   return spec;
 }
 
-RequestPtr StreamIn(Engine& engine, const std::shared_ptr<RecordingSink>& sink) {
+RequestPtr SubmitStream(Engine& engine, const std::shared_ptr<RecordingSink>& sink) {
   const RequestPtr request = MakeRequest("r", sink);
   Lender lender;
   engine.Submit(request, &lender);
@@ -231,7 +231,7 @@ TEST(IterativeStream, ARequestComesAgainAndIsAnsweredOnTheWay) {
                  }},
                  IterativeStream());
   const auto sink = std::make_shared<RecordingSink>();
-  StreamIn(*engine, sink);
+  SubmitStream(*engine, sink);
   const auto answers = sink->Await(2);
   EXPECT_FALSE(answers.at(0).final);
   EXPECT_TRUE(answers.at(1).final);
@@ -250,7 +250,7 @@ TEST(IterativeStream, ARequestThatWasToComeAgainFailsOnceWithItsExecution) {
                                    }},
                                    IterativeStream());
     const auto sink = std::make_shared<RecordingSink>();
-    StreamIn(*engine, sink);
+    SubmitStream(*engine, sink);
     const auto answers = sink->Await(2);
     EXPECT_TRUE(answers.at(1).final);
     EXPECT_THAT(answers.at(1).response.status.message(),
