@@ -34,7 +34,9 @@ class OneCallHost final : public InferenceHost {
   RequestPtr call_;
 };
 
-void EndCall(const RequestPtr& call) { call->Fail(Status::Cancelled("ended"), FailureReason::kCanceled); }
+void EndCall(const RequestPtr& call) {
+  call->Fail(Status::Cancelled("ended"), FailureReason::kCanceled);
+}
 
 // Two requests whose execution makes one call for `count` of them, from the one at `first` on.
 class CallOfABatch : public ::testing::Test {
