@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <map>
 #include <optional>
@@ -45,7 +46,7 @@ class SchedulerContract : public ::testing::TestWithParam<SchedulerKind> {
   // same inputs, so that a cache does not notice it either.
   RequestPtr Make(const std::string& name, std::uint64_t sequence,
                   std::optional<float> value = std::nullopt) {
-    RequestPtr request = MakeRequest(name, sink_, value.value_or(next_value_++));
+    RequestPtr request = MakeRequest(name, sink_, value.value_or(static_cast<float>(next_value_++)));
     request->spec = spec_;
     request->sequence_id = sequence;
     request->sequence_start = true;
@@ -159,7 +160,7 @@ class SchedulerContract : public ::testing::TestWithParam<SchedulerKind> {
   std::shared_ptr<RecordingSink> sink_ = std::make_shared<RecordingSink>();
   std::shared_ptr<Scheduler> scheduler_;
   std::uint64_t sequences_ = 100;
-  float next_value_ = 1'000'000;
+  std::atomic<int> next_value_{1'000'000};  // clients are threads
 };
 
 // --- exactly once ---
