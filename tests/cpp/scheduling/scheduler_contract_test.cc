@@ -46,7 +46,8 @@ class SchedulerContract : public ::testing::TestWithParam<SchedulerKind> {
   // same inputs, so that a cache does not notice it either.
   RequestPtr Make(const std::string& name, std::uint64_t sequence,
                   std::optional<float> value = std::nullopt) {
-    RequestPtr request = MakeRequest(name, sink_, value.value_or(static_cast<float>(next_value_++)));
+    RequestPtr request =
+        MakeRequest(name, sink_, value.value_or(static_cast<float>(next_value_++)));
     request->spec = spec_;
     request->sequence_id = sequence;
     request->sequence_start = true;
