@@ -19,10 +19,11 @@ class ByteBudget {
 
   // False when `bytes` do not fit; more than the whole budget never fit.
   bool TryTake(std::uint64_t bytes) {
-    const std::uint64_t before = used_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-    if (before + bytes <= max_bytes_) return true;
-    GiveBack(bytes);
-    return false;
+    std::uint64_t used = used_bytes_.load(std::memory_order_relaxed);
+    do {
+      if (bytes > max_bytes_ || used > max_bytes_ - bytes) return false;
+    } while (!used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
+    return true;
   }
   void GiveBack(std::uint64_t bytes) { used_bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
 

@@ -288,7 +288,11 @@ BatchSlot* DynamicBatcher::TakeSlotLocked(bool of_idle_instance) {
     for (auto slot = idle_slots_.rbegin(); slot != idle_slots_.rend(); ++slot) {
       if ((running_[(*slot)->instance_index()] == 0) != of_idle_instance) continue;
       if (HostPolicyScope::IsFollowed((*slot)->host_policy()) != at_home) continue;
-      if (IsPassedOver(**slot)) continue;
+      if (IsPassedOver(**slot)) {
+        // What it stands in line for, others can use.
+        if ((*slot)->claim() != nullptr) (*slot)->claim()->Withdraw();
+        continue;
+      }
       if ((*slot)->claim() != nullptr && !(*slot)->claim()->TryTake()) continue;
       BatchSlot* const taken = *slot;
       idle_slots_.erase(std::next(slot).base());
