@@ -35,7 +35,7 @@ $(SETUP): requirements/dev.in requirements/files.in pyproject.toml $(wildcard to
 	tools/setup/other_pythons.sh $(BIN)/python .cache/pythons
 	@touch $@
 
-build: $(SETUP) ## Build the extension into python/fastserve and the C++ tests
+build: $(SETUP) ## Build the extension into python/fastserve, the C++ tests and benchmarks
 	$(call configure,dev)
 	ninja -C build/dev -j $(JOBS)
 

@@ -39,7 +39,8 @@ target_link_libraries(fastserve_test_options INTERFACE fastserve_options fastser
 target_compile_options(fastserve_test_options INTERFACE -O0)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 sees overruns in std::string and small_vector that cannot be (its bug 105329).
-  target_compile_options(fastserve_test_options INTERFACE -Wno-restrict -Wno-stringop-overread)
+  set(fastserve_false_warnings -Wno-restrict -Wno-stringop-overread)
+  target_compile_options(fastserve_test_options INTERFACE ${fastserve_false_warnings})
 endif()
 if(FASTSERVE_SANITIZE MATCHES "undefined")
   # The layers are checked; checking the tests' own expressions too would double the build time.

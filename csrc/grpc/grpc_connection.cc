@@ -12,7 +12,7 @@ namespace fastserve {
 
 namespace {
 
-constexpr std::int64_t kPrefaceMs = 20'000;   // from accept to the first frame
+constexpr std::int64_t kPrefaceMs = 20'000;   // from accept to the first SETTINGS
 constexpr std::int64_t kDrainPingMs = 1'000;  // for the answer to the PING after the first GOAWAY
 constexpr std::int64_t kLingerMs = 1'000;
 constexpr std::int64_t kStallCheckMs = 1'000;  // undrained for so long: tensors are copied out
@@ -60,8 +60,9 @@ void GrpcConnection::OnReadable(std::span<std::byte> buffer) {
   if (lingering_) return;
   const std::int64_t now_ns = Now();
   keepalive_.OnReceived(now_ns);
-  if (preface_timer_.armed()) owner_->call_context().timeouts->Disarm(&preface_timer_);
   session_.Receive(buffer.first(static_cast<std::size_t>(size)), now_ns);
+  if (session_.greeted() && preface_timer_.armed())
+    owner_->call_context().timeouts->Disarm(&preface_timer_);
   owner_->ScheduleFlush(this);
 }
 

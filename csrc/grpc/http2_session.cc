@@ -180,7 +180,9 @@ void Http2Session::OnFrame(const nghttp2_frame* frame) {
       if (!resets_.Take(1, now_ns_)) Fail(NGHTTP2_ENHANCE_YOUR_CALM, "too_many_resets");
       break;
     case NGHTTP2_SETTINGS:
-      if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) SpendGlitch(kSettingsCost);
+      if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) break;
+      greeted_ = true;
+      SpendGlitch(kSettingsCost);
       break;
     case NGHTTP2_PRIORITY:
       SpendGlitch(1);

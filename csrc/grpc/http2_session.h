@@ -116,6 +116,8 @@ class Http2Session {
   // GOAWAY with an error; the connection is to be closed once it is written.
   void Fail(std::uint32_t error_code, std::string_view reason);
 
+  // The peer's preface is complete: the fixed octets and its first SETTINGS. RFC 9113, section 3.4.
+  bool greeted() const { return greeted_; }
   bool failed() const { return failed_; }
   // Nothing is left to read or write: the connection may be closed.
   bool finished() const;
@@ -149,6 +151,7 @@ class Http2Session {
   std::size_t unsent_bytes_ = 0;
   std::size_t header_block_bytes_ = 0;  // received since an unfinished header block began
   bool in_header_block_ = false;
+  bool greeted_ = false;
   bool failed_ = false;
   std::int64_t now_ns_ = 0;
   TokenBucket resets_;

@@ -192,6 +192,17 @@ TEST_F(SlowPeerTest, PeerThatSaysNothingIsClosed) {
   EXPECT_EQ(server_->connections(), 1U);
 }
 
+TEST_F(SlowPeerTest, PeerThatStopsWithinItsPrefaceIsClosed) {
+  LetTheServerTurn();
+  TestClient slow(server_->port());
+  slow.Send(slow.peer.TakeOutput().substr(0, 20));
+  for (int turn = 0; turn < 2; ++turn) LetTheServerTurn();
+  Pass(20 * kSecondNs);
+  slow.AwaitClosed();
+  LetTheServerTurn();
+  EXPECT_EQ(server_->connections(), 1U);
+}
+
 // As when the client closes: the calls are its own, and it could not cancel them any more.
 TEST_F(SlowPeerTest, PeerThatEndsItsSideLosesItsCalls) {
   strings_->Hold();

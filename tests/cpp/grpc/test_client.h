@@ -29,8 +29,9 @@ class TestClient {
   TestClient(const TestClient&) = delete;
   TestClient& operator=(const TestClient&) = delete;
 
-  void Flush() {
-    const std::string bytes = peer.TakeOutput();
+  void Flush() { Send(peer.TakeOutput()); }
+  // Bytes that are not the peer's.
+  void Send(const std::string& bytes) {
     for (std::size_t sent = 0; sent < bytes.size();) {
       const ssize_t size = send(fd_, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
       if (size <= 0) return;
