@@ -116,8 +116,9 @@ def main() -> None:
         version = Path(folder) / name
         version.mkdir(parents=True, exist_ok=True)
         save(make(), str(version / "model.onnx"))
-    # The identity backend and ensembles need no file, only a version folder.
-    for name in ("slow_identity", "priorities", "tuned", "cached", "limited", "pinned", "pipeline"):
+    # Built-in backends and ensembles need no file, only a version folder.
+    names = "slow_identity priorities tuned cached limited pinned pipeline countdown repeat relay"
+    for name in names.split():
         (Path(folder) / name / "1").mkdir(parents=True, exist_ok=True)
 
 

@@ -47,6 +47,8 @@ class EnsembleGraph {
   const std::vector<TensorNode>& tensors() const { return tensors_; }
   // nullopt when there is none of that name.
   std::optional<std::size_t> FindTensorIndex(std::string_view name) const;
+  // "step 2 (model 'M')"
+  std::string StepName(std::size_t step) const;
   // "in ensemble 'E', step 2 (model 'M')", the beginning of an error.
   std::string StepPlace(std::size_t step) const;
 
@@ -63,7 +65,6 @@ class EnsembleGraph {
   Status CheckNoCycle() const;
   // Of the given steps that wait for each other: "step 1 (model 'a') -> ... -> step 1 (model 'a')".
   std::string DescribeCycle(const std::vector<bool>& waiting) const;
-  std::string StepName(std::size_t step) const;
   // By tensor: the steps that read it, and the client where it asked for it.
   std::vector<std::size_t> CountReaders(const std::vector<RequestedOutput>& requested) const;
 

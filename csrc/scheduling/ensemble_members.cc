@@ -40,7 +40,7 @@ class MemberCheck {
 
   Status Check(std::size_t step, const ModelSpec& member) {
     place_ = graph_.StepPlace(step);
-    if (member.decoupled) return Wrong("a decoupled model cannot be a step");
+    if (member.decoupled && !ensemble_.decoupled) return Wrong(std::string(kDecoupledMember));
     if (member.max_batch_size != 0 && member.max_batch_size < ensemble_.max_batch_size) {
       return Wrong("the ensemble allows a batch size of " +
                    std::to_string(ensemble_.max_batch_size) + ", the model only " +

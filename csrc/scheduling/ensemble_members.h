@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -9,6 +10,11 @@
 #include "scheduling/ensemble_graph.h"
 
 namespace fastserve {
+
+// Why a decoupled model cannot be a step of an ensemble that is not, and what to write.
+inline constexpr std::string_view kDecoupledMember =
+    "the model is decoupled and the ensemble is not; write model_transaction_policy { decoupled: "
+    "true } in the ensemble's configuration";
 
 // `members` has one entry for each step, null where the member is not loaded; those are looked at
 // by their requests. Errors: InvalidArgument that names the step.

@@ -42,15 +42,30 @@ bool FitsDims(std::span<const std::int64_t> actual, const Shape& dims) {
 }
 
 // What is left of the client's queue timeout; the smallest one when nothing is.
-std::uint64_t RemainingTimeoutUs(const InferRequest& parent, std::int64_t now_ns) {
-  if (parent.timeout_us == 0) return 0;
-  const std::int64_t waited_us = (now_ns - parent.timestamps.queue_start) / kNsPerUs;
-  const auto waited = static_cast<std::uint64_t>(std::max<std::int64_t>(waited_us, 0));
-  return parent.timeout_us > waited ? parent.timeout_us - waited : 1;
+std::uint64_t RemainingTimeoutUs(std::uint64_t timeout_us, std::int64_t waited_ns) {
+  if (timeout_us == 0) return 0;
+  const auto waited_us =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(waited_ns, 0) / kNsPerUs);
+  return timeout_us > waited_us ? timeout_us - waited_us : 1;
 }
 
-void AddSums(const RequestTimestamps& times, ComputeSums* sums) {
-  if (times.compute_end == 0) return;  // it never ran
+// How many responses of a decoupled step may be on their way when the configuration does not say.
+constexpr std::size_t kDefaultPasses = 64;
+
+std::shared_ptr<EnsembleStream> MakeStream(const ModelSpec& spec, const RequestPtr& parent) {
+  if (!spec.decoupled) return nullptr;
+  const std::size_t limit = spec.ensemble.max_inflight_requests;
+  return std::make_shared<EnsembleStream>(parent, limit == 0 ? kDefaultPasses : limit);
+}
+
+void AddSums(const InferRequest& request, const Clock& clock, ComputeSums* sums) {
+  const RequestTimestamps& times = request.timestamps;
+  if (times.compute_start == 0) return;  // it never ran
+  if (times.compute_end == 0) {
+    // A decoupled model computes until its last response.
+    if (request.spec->decoupled) sums->infer_ns += clock.NowNs() - times.compute_start;
+    return;
+  }
   sums->input_ns += times.compute_input_end - times.compute_start;
   sums->infer_ns += times.compute_output_start - times.compute_input_end;
   sums->output_ns += times.compute_end - times.compute_output_start;
@@ -89,7 +104,19 @@ class EnsembleRun::StepRequest final : public InferRequest {
 };
 
 EnsembleRun::EnsembleRun(std::shared_ptr<EnsembleScheduler> scheduler, RequestPtr parent)
-    : scheduler_(std::move(scheduler)), graph_(scheduler_->graph()), parent_(std::move(parent)) {}
+    : scheduler_(std::move(scheduler)),
+      graph_(scheduler_->graph()),
+      stream_(MakeStream(*scheduler_->spec(), parent)),
+      waiting_since_ns_(parent->timestamps.queue_start),
+      parent_(std::move(parent)) {}
+
+EnsembleRun::EnsembleRun(const EnsembleRun& base, RequestPtr parent, std::uint64_t pass_number)
+    : scheduler_(base.scheduler_),
+      graph_(base.graph_),
+      stream_(base.stream_),
+      pass_number_(pass_number),
+      waiting_since_ns_(scheduler_->clock().NowNs()),
+      parent_(std::move(parent)) {}
 
 void EnsembleRun::Start() {
   {
@@ -140,17 +167,24 @@ void EnsembleRun::Drive() {
   }
   for (;;) {
     StepRequestPtr next;
+    std::shared_ptr<EnsembleRun> pass;
     {
       const MutexLock lock(mutex_);
       next = TakeReadyStep();
-      if (next == nullptr) {
+      if (next == nullptr && stream_ != nullptr) pass = TakePass();
+      if (next == nullptr && pass == nullptr) {
         driving_ = false;
         if (running_ != 0 || finished_) return;
         finished_ = true;
       }
     }
-    if (next == nullptr) return Finish();
-    Submit(next);
+    if (next != nullptr) {
+      Submit(next);
+    } else if (pass != nullptr) {
+      pass->Drive();
+    } else {
+      return Finish();
+    }
   }
 }
 
@@ -184,7 +218,8 @@ EnsembleRun::StepRequestPtr EnsembleRun::MakeStepRequest(std::size_t step) {
   request->parent = parent_;
   request->sink = shared_from_this();
   request->timestamps.request_start = scheduler_->clock().NowNs();
-  request->timeout_us = RemainingTimeoutUs(*parent_, request->timestamps.request_start);
+  request->timeout_us = RemainingTimeoutUs(parent_->timeout_us,
+                                           request->timestamps.request_start - waiting_since_ns_);
   FillInputs(request.get());
   request->outputs.reserve(uses.outputs.size());
   for (const EnsembleGraph::Port& output : uses.outputs)
@@ -212,13 +247,52 @@ void EnsembleRun::Submit(const StepRequestPtr& request) {
   const auto target = scheduler_->router().Find(request->model_name, request->model_version);
   if (!target.ok()) return request->Fail(target.status(), FailureReason::kRejected);
   const ModelSpec& member = *(*target)->spec();
-  if (member.decoupled) {
-    return request->Fail(Status::Unsupported(graph_.StepPlace(request->step) +
-                                             ": a decoupled model cannot be a step"),
-                         FailureReason::kOther);
-  }
   if (!request->FitTo(member)) return Skip(request->step);
+  if (member.decoupled) {
+    if (Status status = BeginStream(request); !status.ok())
+      return request->Fail(std::move(status), FailureReason::kOther);
+  }
   (*target)->Submit(request, Lender::Current());
+}
+
+Status EnsembleRun::BeginStream(const StepRequestPtr& request) {
+  const std::string name = graph_.StepName(request->step);
+  if (stream_ == nullptr)
+    return Status::InvalidArgument(name + ": " + std::string(kDecoupledMember));
+  if (stream_->Begin(request)) return Status::Ok();
+  const auto& first = static_cast<const StepRequest&>(*stream_->source());
+  return Status::Unsupported(graph_.StepName(first.step) + " and " + name +
+                             " are both decoupled; only one step of a request may be");
+}
+
+bool EnsembleRun::IsDecoupledStep(const RequestPtr& request) const {
+  return stream_ != nullptr && stream_->source() == request;
+}
+
+bool EnsembleRun::TensorsBesideAreSettled() {
+  if (settled_beside_) return true;
+  const RequestPtr source = stream_->source();
+  if (source == nullptr || !failure_.ok() || !ready_.empty()) return false;
+  const StepState& state = steps_[static_cast<const StepRequest&>(*source).step];
+  settled_beside_ = running_ == (state.request == nullptr ? 0U : 1U);
+  return settled_beside_;
+}
+
+std::shared_ptr<EnsembleRun> EnsembleRun::TakePass() {
+  if (pass_number_ || !TensorsBesideAreSettled()) return nullptr;
+  std::optional<EnsembleStream::Arrival> next = stream_->Next();
+  if (!next) return nullptr;
+  const RequestPtr source = stream_->source();
+  const auto& step_request = static_cast<const StepRequest&>(*source);
+  // make_shared needs a public constructor.
+  std::shared_ptr<EnsembleRun> pass(new EnsembleRun(*this, parent_, next->number));
+  const MutexLock lock(pass->mutex_);
+  pass->slots_ = slots_;
+  pass->steps_ = steps_;
+  pass->steps_[step_request.step].request.reset();
+  pass->StoreOutputs(step_request, &next->response);
+  pass->cancelled_ = !stream_->Enter(next->number, pass);
+  return pass;
 }
 
 void EnsembleRun::Skip(std::size_t step) {
@@ -229,23 +303,34 @@ void EnsembleRun::Skip(std::size_t step) {
 }
 
 void EnsembleRun::OnResponse(const RequestPtr& request, InferResponse response, bool final) {
-  if (!final) return;  // a model that became decoupled since Submit looked: its end is awaited
   const auto& step_request = static_cast<const StepRequest&>(*request);
+  const bool decoupled = IsDecoupledStep(request);
+  if (!decoupled && !final) return;
   std::vector<RequestPtr> no_longer_needed;
   {
     const MutexLock lock(mutex_);
-    steps_[step_request.step].request.reset();
-    --running_;
-    AddSums(request->timestamps, &sums_);
+    // Before a failure counts: what came earlier is passed on.
+    if (decoupled) (void)TensorsBesideAreSettled();
+    if (final) EndStep(step_request);
     if (!response.status.ok()) {
+      if (decoupled) stream_->Close();
       Fail(response.status, request->failure_reason);
       no_longer_needed = RunningSteps();
+    } else if (decoupled) {
+      stream_->Add(std::move(response));
     } else if (failure_.ok()) {
       StoreOutputs(step_request, &response);
     }
   }
   for (const RequestPtr& running : no_longer_needed) running->Cancel();
+  if (decoupled && !final) stream_->AwaitReader();
   Drive();
+}
+
+void EnsembleRun::EndStep(const StepRequest& request) {
+  steps_[request.step].request.reset();
+  --running_;
+  AddSums(request, scheduler_->clock(), &sums_);
 }
 
 void EnsembleRun::StoreOutputs(const StepRequest& request, InferResponse* response) {
@@ -284,33 +369,50 @@ void EnsembleRun::OnCancel(const RequestPtr& /*parent*/) {
     running = RunningSteps();
   }
   for (const RequestPtr& request : running) request->Cancel();
+  if (stream_ != nullptr && !pass_number_) stream_->CancelFrom(0);
+}
+
+bool EnsembleRun::EndsStream() const {
+  return stream_ != nullptr && !pass_number_ && stream_->source() != nullptr;
 }
 
 void EnsembleRun::Finish() {
-  RequestPtr parent;
-  InferResponse response;
-  Status failure;
-  FailureReason reason = FailureReason::kOther;
-  {
-    const MutexLock lock(mutex_);
-    if (failure_.ok()) Fail(BuildResponse(&response), FailureReason::kOther);
-    failure = failure_;
-    reason = failure_reason_;
-    parent = std::move(parent_);
-    slots_.clear();
-    if (failure.ok()) {
-      SetTimestamps(sums_, &parent->timestamps);
-      scheduler_->statistics().RecordEnsemble(*parent, sums_, scheduler_->clock().NowNs(),
-                                              scheduler_->clock().WallMs());
-    }
+  if (pass_number_) {
+    RequestPtr parent;
+    return stream_->Finish(*pass_number_, TakeOutcome(&parent));
   }
+  if (!EndsStream()) return Answer();
+  stream_->End([self = shared_from_this()] { self->Answer(); });
+}
+
+EnsembleRun::Outcome EnsembleRun::TakeOutcome(RequestPtr* parent) {
+  Outcome outcome;
+  const MutexLock lock(mutex_);
+  if (cancelled_ && EndsStream())
+    Fail(Status::Cancelled("request cancelled while it was executed"), FailureReason::kCanceled);
+  if (failure_.ok()) Fail(BuildResponse(&outcome.response), FailureReason::kOther);
+  outcome.failure = failure_;
+  outcome.reason = failure_reason_;
+  outcome.sums = sums_;
+  *parent = std::move(parent_);
+  slots_.clear();
+  return outcome;
+}
+
+void EnsembleRun::Answer() {
+  RequestPtr parent;
+  Outcome outcome = TakeOutcome(&parent);
+  if (stream_ != nullptr) stream_->AddTo(&outcome);
   parent->SetCancelHook(nullptr);  // which held this run
-  if (failure.ok()) {
-    parent->Respond(std::move(response), /*final=*/true);
+  if (outcome.failure.ok()) {
+    const Clock& clock = scheduler_->clock();
+    SetTimestamps(outcome.sums, &parent->timestamps);
+    scheduler_->statistics().RecordEnsemble(*parent, outcome.sums, clock.NowNs(), clock.WallMs());
+    parent->Respond(std::move(outcome.response), /*final=*/true);
   } else {
     const std::string message =
-        "in ensemble '" + scheduler_->spec()->name + "', " + failure.message();
-    parent->Fail(Status(failure.code(), message), reason);
+        "in ensemble '" + scheduler_->spec()->name + "', " + outcome.failure.message();
+    parent->Fail(Status(outcome.failure.code(), message), outcome.reason);
   }
   scheduler_->OnRunEnded();
 }
@@ -320,6 +422,8 @@ Status EnsembleRun::BuildResponse(InferResponse* response) {
   response->model_name = spec.name;
   response->model_version = spec.version;
   response->id = parent_->id;
+  response->flags_only = EndsStream();
+  if (response->flags_only) return Status::Ok();
   for (const TensorSpec& output : spec.outputs) {
     const auto requested = std::ranges::find(parent_->outputs, output.name, &RequestedOutput::name);
     const bool listed = requested != parent_->outputs.end();

@@ -127,8 +127,9 @@ void ModelStatistics::RecordEnsemble(const InferRequest& request, const ComputeS
   const RequestTimestamps& times = request.timestamps;
   const std::int64_t queue_ns = times.compute_start - times.queue_start;
   const std::int64_t request_ns = end_ns - times.request_start;
-  Record(&histograms_.queue, queue_ns);
-  Record(&histograms_.request, request_ns);
+  const bool whole = !request.spec->decoupled;
+  if (whole) Record(&histograms_.queue, queue_ns);
+  if (whole) Record(&histograms_.request, request_ns);
   Record(&histograms_.compute_input, sums.input_ns);
   Record(&histograms_.compute_infer, sums.infer_ns);
   Record(&histograms_.compute_output, sums.output_ns);
@@ -137,8 +138,8 @@ void ModelStatistics::RecordEnsemble(const InferRequest& request, const ComputeS
   numbers_.last_inference_ms = static_cast<std::uint64_t>(wall_ms);
   ++numbers_.execution_count;
   numbers_.inference_count += static_cast<std::uint64_t>(request.batch_size);
-  Add(&numbers_.success, 1, request_ns);
-  Add(&numbers_.queue, 1, queue_ns);
+  if (whole) Add(&numbers_.success, 1, request_ns);
+  if (whole) Add(&numbers_.queue, 1, queue_ns);
   BatchStatistics& batch = numbers_.batches[request.batch_size];
   for (const auto& [total, of_batch, ns] :
        {std::tuple{&numbers_.compute_input, &batch.compute_input, sums.input_ns},
@@ -148,9 +149,11 @@ void ModelStatistics::RecordEnsemble(const InferRequest& request, const ComputeS
     Add(of_batch, 1, ns);
   }
   if (optional_ == nullptr) return;
-  optional_->RecordFirstResponse(request_ns);
-  optional_->Record(SummaryPhase::kRequest, request_ns, end_ns);
-  optional_->Record(SummaryPhase::kQueue, queue_ns, end_ns);
+  if (whole) {
+    optional_->RecordFirstResponse(request_ns);
+    optional_->Record(SummaryPhase::kRequest, request_ns, end_ns);
+    optional_->Record(SummaryPhase::kQueue, queue_ns, end_ns);
+  }
   optional_->Record(SummaryPhase::kComputeInput, sums.input_ns, end_ns);
   optional_->Record(SummaryPhase::kComputeInfer, sums.infer_ns, end_ns);
   optional_->Record(SummaryPhase::kComputeOutput, sums.output_ns, end_ns);

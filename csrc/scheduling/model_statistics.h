@@ -100,7 +100,8 @@ class ModelStatistics {
                       std::int64_t output_ns);
   // A request that an ensemble answered, as Triton counts it: one execution of its own, the compute
   // phases of its steps added up (so they may exceed the request's duration when steps run side by
-  // side), the queue phase its wait before the first step.
+  // side), the queue phase its wait before the first step. Without the latter and the success when
+  // the ensemble is decoupled: RecordDecoupled adds them.
   void RecordEnsemble(const InferRequest& request, const ComputeSums& sums, std::int64_t end_ns,
                       std::int64_t wall_ms);
   void RecordFailure(FailureReason reason, std::int64_t duration_ns);

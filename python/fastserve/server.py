@@ -65,7 +65,7 @@ class _Listener:
 class _MetricsListener(_Listener):
     """A scrape is short: it is not waited for."""
 
-    async def stop(self, grace_s: float) -> None:  # noqa: ARG002
+    async def stop(self, grace_s: float) -> None:  # noqa: ARG002  as of every listener
         await self._front_end.stop()
 
 

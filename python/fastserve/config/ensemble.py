@@ -2,12 +2,16 @@
 each tensor, cycles, the members' data types and shapes) is checked by the core when it loads.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from fastserve.config.parse import ModelConfig
 from fastserve.errors import InvalidArgumentError, UnsupportedError
 
 ENSEMBLE = "ensemble"
+
+# The configuration of another model of the repository; None when nothing is known of it.
+ConfigFinder = Callable[[str], ModelConfig | None]
 
 
 def is_ensemble(config: ModelConfig) -> bool:
@@ -108,3 +112,20 @@ def ensemble_spec(config: ModelConfig) -> dict[str, Any]:
 def member_names(config: ModelConfig) -> list[str]:
     """The models that the steps name, each once, in the order of the steps."""
     return list(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
+
+
+def derive_decoupled(config: ModelConfig, config_of: ConfigFinder) -> None:
+    """An ensemble is decoupled when one of its members is, or theirs, as in Triton."""
+    found = {str(config.name)}
+    waiting = member_names(config)
+    while waiting and not config.model_transaction_policy.decoupled:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        member = config_of(name)
+        if member is None:
+            continue
+        if member.model_transaction_policy.decoupled:
+            config.model_transaction_policy.decoupled = True
+        waiting += member_names(member)

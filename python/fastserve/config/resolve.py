@@ -12,6 +12,7 @@ from fastserve.config.complete import (
     check_signature,
     complete_config,
 )
+from fastserve.config.ensemble import ConfigFinder, derive_decoupled
 from fastserve.config.fingerprint import model_fingerprint
 from fastserve.config.host_policy import add_host_policies
 from fastserve.config.normalize import leaves_batching_open, normalize_config
@@ -76,12 +77,14 @@ def resolve_model(
     settings: ConfigSettings,
     read_signature: SignatureReader,
     complete_python: PythonCompleter | None = None,
+    config_of: ConfigFinder = lambda _name: None,
 ) -> ResolvedModel:
-    """Reads, completes, checks. Raises fastserve.errors with a message that says what to write.
-    Blocks.
+    """Reads, completes, checks. `config_of` knows the members of an ensemble. Raises
+    fastserve.errors with a message that says what to write. Blocks.
     """
     check_model_name(name)
     config = _read(name, model_directory, settings)
+    derive_decoupled(config, config_of)
     existing = list_versions(model_directory)
     newest = model_directory / str(existing[-1]) if existing else None
     resolve_backend(config, newest, settings.backend_directory)

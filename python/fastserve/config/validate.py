@@ -65,8 +65,6 @@ def _unoffered(config: ModelConfig) -> Iterator[str]:
 
 def _answers_once(config: ModelConfig) -> str:
     """What of the configuration cannot be decoupled; else ""."""
-    if is_ensemble(config):
-        return "an ensemble"
     if config.WhichOneof("scheduling_choice") == "sequence_batching":
         if config.backend == "repeat" or not config.sequence_batching.iterative_sequence:
             return "sequence_batching without iterative_sequence"

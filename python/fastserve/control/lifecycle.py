@@ -172,12 +172,25 @@ class Lifecycle:
         later.append(after_all(members, lambda: self._submit(load, name, load_after)))
 
     def _configured_members(self, name: str) -> list[str]:
+        config = self._read_config(name)
+        return member_names(config) if config is not None else []
+
+    def _read_config(self, name: str) -> ModelConfig | None:
         """What the files say now; whatever is wrong with them, loading the model will tell."""
         try:
+            check_model_name(name)
             path = config_path(self._repository.find(name), self._settings.config_name)
-            return member_names(read_config(path)) if path.is_file() else []
+            return read_config(path) if path.is_file() else None
         except FastserveError:
-            return []
+            return None
+
+    def _member_config(self, name: str) -> ModelConfig | None:
+        """What serves now; of a model that is not loaded, what the files say."""
+        with self._lock:
+            record = self._records.get(name)
+            if record is not None and record.ready_versions:
+                return record.config
+        return self._read_config(name)
 
     def _load_member(self, ensemble: _Load, name: str) -> "Future[None] | None":
         """Loads a member that is not loaded, or waits for what is being done with it."""
@@ -243,7 +256,12 @@ class Lifecycle:
         self, name: str, directory: Path, record: ModelRecord
     ) -> tuple[ResolvedModel, list[Any]]:
         resolved = resolve_model(
-            name, directory, self._settings, self._read_signature, self._complete_python
+            name,
+            directory,
+            self._settings,
+            self._read_signature,
+            self._complete_python,
+            self._member_config,
         )
         for warning in resolved.warnings:
             log.warning(f"model '{name}': {warning}")

@@ -11,24 +11,17 @@
 #include <utility>
 #include <vector>
 
-#include "engine/engine.h"
 #include "support/puppet_backend.h"
 #include "support/random.h"
 #include "support/requests.h"
+#include "support/scarce_resources.h"
 
 namespace fastserve {
 namespace {
 
 class EnsembleRateLimitTest : public ::testing::Test {
  protected:
-  EnsembleRateLimitTest() {
-    EngineOptions options;
-    options.max_inflight_bytes = 1 << 24;
-    options.rate_limit = true;
-    options.rate_limit_resources = {{"slots", 2}, {"licence", 1}};
-    engine_ = std::move(*Engine::Create(options));
-    engine_->RegisterBackend(std::make_unique<PuppetBackend>(strings_));
-  }
+  EnsembleRateLimitTest() { engine_->RegisterBackend(std::make_unique<PuppetBackend>(strings_)); }
   ~EnsembleRateLimitTest() override { strings_->Release(); }
 
   void Publish(const std::shared_ptr<ModelSpec>& spec) {
@@ -39,20 +32,15 @@ class EnsembleRateLimitTest : public ::testing::Test {
       engine_->Drain(old, -1);
   }
   // A puppet model X -> X whose instances each need the given resources.
-  void PublishMember(const std::string& name, std::uint32_t slots, std::uint32_t licences,
-                     int instances = 1, bool sequences = false) {
+  void PublishMember(const std::string& name, Needs needs, int instances = 1,
+                     bool sequences = false) {
     auto spec = std::make_shared<ModelSpec>(*MakeSpec("puppet", 8));
     spec->name = name;
     if (sequences) {
       spec->dynamic_batching.enabled = false;
       spec->sequence_batching.enabled = true;
     }
-    InstanceGroupSpec group;
-    group.name = name;
-    group.count = instances;
-    if (slots != 0) group.resources.push_back({"slots", false, slots});
-    if (licences != 0) group.resources.push_back({"licence", true, licences});
-    spec->instance_groups.push_back(group);
+    spec->instance_groups.push_back(GroupThatNeeds(needs, name, instances));
     Publish(spec);
   }
   // An ensemble X -> Y of models X -> X and, where the name begins with "e", X -> Y.
@@ -102,15 +90,15 @@ class EnsembleRateLimitTest : public ::testing::Test {
 
   std::shared_ptr<PuppetStrings> strings_ = std::make_shared<PuppetStrings>();
   std::shared_ptr<RecordingSink> sink_ = std::make_shared<RecordingSink>();
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Engine> engine_ = EngineWithSlots(2);
 };
 
 TEST_F(EnsembleRateLimitTest, NestedEnsemblesOfMembersThatShareScarceResourcesAllFinish) {
   constexpr int kCallers = 4;
   constexpr int kRequests = 400;
-  PublishMember("wide", 2, 0);
-  PublishMember("narrow", 1, 1, 2);
-  PublishMember("turns", 0, 1, 2, /*sequences=*/true);
+  PublishMember("wide", {2, 0});
+  PublishMember("narrow", {1, 1}, 2);
+  PublishMember("turns", {0, 1}, 2, /*sequences=*/true);
   PublishChain("e_left", {"wide", "narrow", "turns"}, 1);
   PublishChain("e_right", {"turns", "narrow", "wide"}, 2);
   PublishChain("e_outer", {"e_left", "wide", "e_right", "e_left", "turns"}, 3);
@@ -119,8 +107,8 @@ TEST_F(EnsembleRateLimitTest, NestedEnsemblesOfMembersThatShareScarceResourcesAl
     callers.emplace_back([this, caller] { RunCaller(caller, kRequests); });
   // Members are replaced meanwhile: their claims come and go.
   for (int i = 0; i < 20; ++i) {
-    PublishMember("wide", 2, 0);
-    PublishMember("turns", 0, 1, 2, /*sequences=*/true);
+    PublishMember("wide", {2, 0});
+    PublishMember("turns", {0, 1}, 2, /*sequences=*/true);
   }
   for (std::thread& caller : callers) caller.join();
   std::set<std::string> ids;
@@ -139,7 +127,7 @@ TEST_F(EnsembleRateLimitTest, NestedEnsemblesOfMembersThatShareScarceResourcesAl
 // The last response may drop the last reference to the model, and the engine go, before the thread
 // that sent it has given its resources back. (The address sanitizer sees it where it goes wrong.)
 TEST_F(EnsembleRateLimitTest, ThreadThatOutlivesTheEngineGivesItsResourcesBack) {
-  PublishMember("a", 1, 0);
+  PublishMember("a", {1, 0});
   strings_->Hold();
   strings_->EndWith(Status::Internal("no output, so no other owner of the input"));
   std::vector<float> values(2);
@@ -168,7 +156,7 @@ TEST_F(EnsembleRateLimitTest, ThreadThatOutlivesTheEngineGivesItsResourcesBack) 
 
 // Each holds a place that the other one waits for, unless such a wait is refused.
 TEST_F(EnsembleRateLimitTest, EnsemblesThatContainEachOtherFailInsteadOfWaitingForEachOthersRoom) {
-  PublishMember("a", 1, 0, 2);
+  PublishMember("a", {1, 0}, 2);
   PublishChain("e_left", {"a", "e_right"}, 1);
   PublishChain("e_right", {"a", "e_left"}, 1);
   strings_->Hold();

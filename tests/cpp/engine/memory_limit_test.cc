@@ -1,36 +1,17 @@
 // How much memory a process may use, from cgroup files as container runtimes write them.
 #include <gtest/gtest.h>
-#include <stdlib.h>
-
-#include <fstream>
-#include <string>
 
 #include "engine/inflight_budget.h"
+#include "support/cgroup_tree.h"
 
 namespace fastserve {
 namespace {
 
-namespace fs = std::filesystem;
-
-// A directory that looks like /sys/fs/cgroup.
-class CgroupMemory : public ::testing::Test {
+class CgroupMemory : public CgroupTree {
  protected:
-  CgroupMemory() {
-    std::string pattern = (fs::temp_directory_path() / "memory_limit_test_XXXXXX").string();
-    root_ = mkdtemp(pattern.data());
-  }
-  ~CgroupMemory() override { fs::remove_all(root_); }
-
-  void Write(const std::string& file, const std::string& content) const {
-    fs::create_directories((root_ / file).parent_path());
-    std::ofstream(root_ / file) << content;
-  }
   std::uint64_t Limit(std::string_view proc_self_cgroup) const {
-    return CgroupMemoryLimit(root_, proc_self_cgroup);
+    return CgroupMemoryLimit(root(), proc_self_cgroup);
   }
-
- private:
-  fs::path root_;
 };
 
 TEST_F(CgroupMemory, WithoutFilesThereIsNoLimit) {

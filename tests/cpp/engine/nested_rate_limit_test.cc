@@ -8,40 +8,26 @@
 #include <utility>
 #include <vector>
 
-#include "engine/engine.h"
 #include "support/calling_backend.h"
 #include "support/random.h"
 #include "support/requests.h"
+#include "support/scarce_resources.h"
 
 namespace fastserve {
 namespace {
 
 class NestedRateLimitTest : public ::testing::Test {
  protected:
-  NestedRateLimitTest() {
-    EngineOptions options;
-    options.max_inflight_bytes = 1 << 24;
-    options.rate_limit = true;
-    options.rate_limit_resources = {{"slots", 3}, {"licence", 1}};
-    engine_ = std::move(*Engine::Create(options));
-  }
-
   void SetCalls(CallGraph graph) {
     engine_->RegisterBackend(
         std::make_unique<CallingBackend>(engine_->inference_host(), std::move(graph)));
   }
   // A model whose instances each need the given resources.
-  void Publish(const std::string& name, std::uint32_t slots, std::uint32_t licences,
-               int instances) {
+  void Publish(const std::string& name, Needs needs, int instances) {
     auto spec = std::make_shared<ModelSpec>(*MakeSpec("calling", 8));
     spec->name = name;
     spec->version = 1;
-    InstanceGroupSpec group;
-    group.name = name;
-    group.count = instances;
-    if (slots != 0) group.resources.push_back({"slots", false, slots});
-    if (licences != 0) group.resources.push_back({"licence", true, licences});
-    spec->instance_groups.push_back(group);
+    spec->instance_groups.push_back(GroupThatNeeds(needs, name, instances));
     const auto model = engine_->LoadModel(spec);
     ASSERT_TRUE(model.ok()) << model.status().message();
     engine_->Publish(name, {*model});
@@ -54,13 +40,13 @@ class NestedRateLimitTest : public ::testing::Test {
     return request;
   }
 
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Engine> engine_ = EngineWithSlots(3);
 };
 
 TEST_F(NestedRateLimitTest, ACallGetsWhatItsCallerHolds) {
   SetCalls({{"a", "b"}});
-  Publish("a", 2, 1, 1);
-  Publish("b", 3, 1, 1);
+  Publish("a", {2, 1}, 1);
+  Publish("b", {3, 1}, 1);
   const auto gate = std::make_shared<AnswerGate>();
   Submit("1", "a", gate);
   const Status status = gate->Await();
@@ -70,12 +56,12 @@ TEST_F(NestedRateLimitTest, ACallGetsWhatItsCallerHolds) {
 // Each caller holds resources that the others' calls need, in chains of three.
 TEST_F(NestedRateLimitTest, ManyCallersOfOneAnotherAllFinish) {
   SetCalls({{"outer", "middle"}, {"middle", "wide"}, {"left", "wide"}, {"right", "licensed"}});
-  Publish("outer", 1, 0, 3);
-  Publish("middle", 1, 1, 2);
-  Publish("left", 2, 0, 2);
-  Publish("right", 1, 1, 2);
-  Publish("wide", 3, 0, 2);
-  Publish("licensed", 2, 1, 1);
+  Publish("outer", {1, 0}, 3);
+  Publish("middle", {1, 1}, 2);
+  Publish("left", {2, 0}, 2);
+  Publish("right", {1, 1}, 2);
+  Publish("wide", {3, 0}, 2);
+  Publish("licensed", {2, 1}, 1);
   const std::vector<std::string> models = {"outer", "middle", "left", "right", "wide", "licensed"};
   const auto run = [&](int caller) {
     RepeatableRandom random(static_cast<std::uint64_t>(caller));

@@ -175,9 +175,13 @@ TEST_F(MemberCheckTest, MemberMustTakeTheEnsemblesBatches) {
             "only 4; write a smaller max_batch_size");
 }
 
-TEST_F(MemberCheckTest, DecoupledMemberIsRefused) {
+TEST_F(MemberCheckTest, DecoupledMemberNeedsADecoupledEnsemble) {
   members_[0]->decoupled = true;
-  EXPECT_EQ(Error(), "in ensemble 'e', step 1 (model 'a'): a decoupled model cannot be a step");
+  EXPECT_EQ(Error(),
+            "in ensemble 'e', step 1 (model 'a'): the model is decoupled and the ensemble is not; "
+            "write model_transaction_policy { decoupled: true } in the ensemble's configuration");
+  ensemble_->decoupled = true;
+  EXPECT_EQ(Error(), "");
 }
 
 Shape Adapted(bool from, bool to, std::initializer_list<std::int64_t> dims,

@@ -1,18 +1,15 @@
 // A backend whose models call one another while they execute, as Python models do (BLS).
 #pragma once
 
-#include <condition_variable>
-#include <deque>
 #include <future>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "backend/backend.h"
 #include "backend/inference_host.h"
+#include "support/execution_thread.h"
 
 namespace fastserve {
 
@@ -36,42 +33,22 @@ class AnswerGate final : public ResponseSink {
 class CallingInstance final : public BackendInstance {
  public:
   CallingInstance(std::shared_ptr<InferenceHost> host, std::string callee)
-      : host_(std::move(host)), callee_(std::move(callee)), thread_([this] { Run(); }) {}
-  ~CallingInstance() override {
-    Stop();
-    thread_.join();
-  }
+      : host_(std::move(host)),
+        callee_(std::move(callee)),
+        thread_([this](const Execution& execution) { return CallForEach(execution); }) {}
   bool never_blocks() const override { return true; }
   void Execute(Execution* execution, ExecutionObserver* observer) override {
-    const std::lock_guard lock(mutex_);
-    work_.emplace_back(execution, observer);
-    changed_.notify_all();
+    thread_.Add(execution, observer);
   }
-  void Stop() override {
-    std::unique_lock lock(mutex_);
-    stopping_ = true;
-    changed_.notify_all();
-    changed_.wait(lock, [this] { return work_.empty(); });
-  }
+  void Stop() override { thread_.Stop(); }
 
  private:
-  void Run() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [this] { return stopping_ || !work_.empty(); });
-      if (work_.empty()) return;
-      const auto [execution, observer] = work_.front();
-      lock.unlock();
-      Status status;
-      for (const RequestPtr& request : execution->requests) {
-        if (!callee_.empty() && status.ok()) status = Call(request);
-      }
-      if (status.ok()) execution->outputs = execution->inputs;
-      observer->OnExecuted(execution, status);
-      lock.lock();
-      work_.pop_front();
-      changed_.notify_all();
+  Status CallForEach(const Execution& execution) {
+    Status status;
+    for (const RequestPtr& request : execution.requests) {
+      if (!callee_.empty() && status.ok()) status = Call(request);
     }
+    return status;
   }
   Status Call(const RequestPtr& caller) {
     const auto gate = std::make_shared<AnswerGate>();
@@ -86,11 +63,7 @@ class CallingInstance final : public BackendInstance {
 
   const std::shared_ptr<InferenceHost> host_;
   const std::string callee_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::pair<Execution*, ExecutionObserver*>> work_;
-  bool stopping_ = false;
-  std::thread thread_;
+  ExecutionThread thread_;  // last: it uses the members above
 };
 
 class CallingModel final : public BackendModel {

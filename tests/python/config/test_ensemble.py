@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from fastserve.config.backends import resolve_backend
+from fastserve.config.ensemble import derive_decoupled
 from fastserve.config.normalize import normalize_config
 from fastserve.config.parse import ModelConfig, parse_config
 from fastserve.config.spec import model_spec
@@ -131,3 +132,34 @@ def test_a_warmup_is_accepted_and_said_to_have_no_effect():
     assert validate_config(config) == [
         "model_warmup (an ensemble has no instances) of model 'e' has no effect here"
     ]
+
+
+DECOUPLED = "model_transaction_policy { decoupled: true }"
+
+
+def step_of(member: str) -> str:
+    return "ensemble_scheduling { " + STEP.replace('"m"', f'"{member}"') + " }"
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"m": DECOUPLED}, True),
+        ({"m": ""}, False),
+        ({}, False),
+        ({"m": step_of("inner"), "inner": DECOUPLED}, True),
+        ({"m": step_of("inner"), "inner": step_of("m")}, False),
+        ({"m": step_of("e")}, False),
+    ],
+)
+def test_an_ensemble_is_decoupled_when_a_member_is(known, expected):
+    config = parse_config(f"{TENSORS} ensemble_scheduling {{ {STEP} }}", "c")
+    members = {name: parse_config(text, name) for name, text in known.items()}
+    derive_decoupled(config, members.get)
+    assert config.model_transaction_policy.decoupled is expected
+
+
+def test_an_ensemble_may_say_itself_that_it_is_decoupled(tmp_path: Path):
+    config = resolve(f"{DECOUPLED} ensemble_scheduling {{ {STEP} }}")
+    derive_decoupled(config, lambda _name: None)
+    assert model_spec(config, 1, tmp_path, {})["decoupled"] is True

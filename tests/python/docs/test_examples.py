@@ -112,6 +112,13 @@ def test_ensemble_program_of_the_page_works(ports: Callable[[str], str]) -> None
     assert run_program(ports(program)).split() == ["CLASS_OF_SUM", "0", "CLASS_OF_DIFFERENCE", "1"]
 
 
+def test_stream_of_the_ensembles_page_works(ports: Callable[[str], str]) -> None:
+    (line,) = (block for block in shell_blocks("docs/ensembles.md") if block.startswith("curl"))
+    done = subprocess.run(ports(line), shell=True, capture_output=True, text=True, check=True)
+    events = [json.loads(event.removeprefix("data: ")) for event in done.stdout.split("\n\n")[:-1]]
+    assert [event["NUMBER"] for event in events] == [3, 2, 1]
+
+
 def test_ragged_example_on_the_page_is_the_one_that_runs() -> None:
     """But for layout and comments."""
     page = (ROOT / "docs/ragged_batching.md").read_text()

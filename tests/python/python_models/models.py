@@ -3,6 +3,8 @@
 from pathlib import Path
 from textwrap import dedent
 
+from tests.models.ensembles import chain, ensemble
+
 EXECUTE = "import numpy as np\nimport triton_python_backend_utils as pb_utils\n\n\n"
 
 
@@ -340,6 +342,14 @@ ensemble_scheduling {
 }
 """
 
+_WIDE = (["INPUT0 FP32 [-1]"], ["OUTPUT0 FP32 [-1]"])
+
+
+def chained(*members: str) -> tuple[str, str]:
+    """An ensemble of these, one after the other."""
+    return ensemble(chain(members), *_WIDE, max_batch_size=8), ""
+
+
 BATCHED = "dynamic_batching { max_queue_delay_microseconds: 1000 }\n"
 ONE_BY_ONE = "instance_group [ { count: 2 kind: KIND_CPU } ]\n"
 DIRECT = "sequence_batching { max_sequence_idle_microseconds: 60000000 }\n"
@@ -374,4 +384,9 @@ MODELS = {
     "observed": (config(more=ONE_BY_ONE), OBSERVED),
     "sequence": (config(more=DIRECT), SEQUENCE),
     "pipeline": (ENSEMBLE, ""),
+    "streaming": chained("doubling", "stream", "awaiting"),
+    "streaming_nested": chained("doubling", "streaming", "awaiting"),
+    "streaming_endless": chained("identity", "endless", "identity"),
+    "streaming_twice": chained("stream", "in_place_stream"),
+    "summing_streaming": (config(), SUMMING_STREAM.replace('"stream"', '"streaming"')),
 }

@@ -18,7 +18,7 @@ CALLING_FOR_ALL = """
         import threading
 
         over = threading.Event()
-        watch = threading.Thread(target=self.watch, args=(requests[0], over))
+        watch = threading.Thread(target=self.watch, args=(requests, over))
         watch.start()
         inner = pb_utils.InferenceRequest(
             model_name="inner", requested_output_names=["OUTPUT0"], inputs=requests[0].inputs()
@@ -30,11 +30,12 @@ CALLING_FOR_ALL = """
         output = pb_utils.Tensor("OUTPUT0", inner.output_tensors()[0].as_numpy().copy())
         return [pb_utils.InferenceResponse([output]) for _ in requests]
 
-    def watch(self, request, over):
+    def watch(self, requests, over):
         from pathlib import Path
 
         while not over.wait(0.005):
-            if request.is_cancelled():
+            # Either: calls on one gRPC channel may arrive in any order.
+            if any(request.is_cancelled() for request in requests):
                 Path("{folder}/outer cancelled").touch()
                 return
     """

@@ -52,6 +52,7 @@ SERVER_FAMILIES = {
     "nv_cpu_memory_total_bytes": "gauge",
     "nv_cpu_memory_used_bytes": "gauge",
 }
+CACHED_CONFIG = IDENTITY_CONFIG + "response_cache { enable: true }"
 BODY = json.dumps(
     {"inputs": [{"name": "INPUT0", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}
 )
@@ -123,6 +124,19 @@ def infer(server, model: str) -> None:
     connection.close()
 
 
+def whole_page(start_server, repository, models) -> str:
+    """Of a server with every metric switched on, when the models have answered in that order."""
+    server = start_server(
+        f"--model-repository={repository}",
+        "--cache-config=local,size=1048576",
+        "--metrics-config=summary_latencies=true",
+        "--metrics-config=histogram_latencies=true",
+    ).wait_started()
+    for model in models:
+        infer(server, model)
+    return get(server)
+
+
 def families(text: str) -> dict:
     """By name; a counter is called without _total here."""
     return {family.name: family for family in text_string_to_metric_families(text)}
@@ -170,16 +184,9 @@ def test_all_of_it_is_on_the_page_when_asked_for(start_server, tmp_path):
           metric_identifier {{ family: "{HISTOGRAM}" }}
           histogram_options {{ buckets: [ 0.5, 60000 ] }} }} }}""",
     )
-    write_model(tmp_path, "cached", IDENTITY_CONFIG + "response_cache { enable: true }")
-    server = start_server(
-        f"--model-repository={tmp_path}",
-        "--cache-config=local,size=1048576",
-        "--metrics-config=summary_latencies=true",
-        "--metrics-config=histogram_latencies=true",
-    ).wait_started()
-    for model in ("m", "m", "buckets", "cached", "cached"):
-        infer(server, model)
-    text = get(server)
+    write_model(tmp_path, "cached", CACHED_CONFIG)
+    models = ("m", "m", "buckets", "cached", "cached")
+    text = whole_page(start_server, tmp_path, models)
     check_with_promtool(text)
     page = families(text)
     for name in SUMMARIES:
@@ -212,16 +219,8 @@ def test_all_of_it_is_on_the_page_when_asked_for(start_server, tmp_path):
 
 def test_every_family_of_triton_without_a_gpu_is_on_the_page(start_server, tmp_path):
     write_model(tmp_path, "m")
-    write_model(tmp_path, "cached", IDENTITY_CONFIG + "response_cache { enable: true }")
-    server = start_server(
-        f"--model-repository={tmp_path}",
-        "--cache-config=local,size=1048576",
-        "--metrics-config=summary_latencies=true",
-        "--metrics-config=histogram_latencies=true",
-    ).wait_started()
-    for model in ("m", "cached", "cached"):
-        infer(server, model)
-    text = get(server)
+    write_model(tmp_path, "cached", CACHED_CONFIG)
+    text = whole_page(start_server, tmp_path, ("m", "cached", "cached"))
     lines = text.splitlines()
     labels = {"": SERVER_FAMILIES, '{model="m"': MODEL_FAMILIES, '{model="cached"': CACHE_FAMILIES}
     for label, expected in labels.items():

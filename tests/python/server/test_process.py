@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,25 @@ def infer(server, model: str = "m") -> tuple:
     return call(server, "POST", f"/v2/models/{model}/infer", BODY)
 
 
+def ask_in_vain(server) -> None:
+    """The server may end meanwhile."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        infer(server, "slow")
+
+
+@contextlib.contextmanager
+def asking(*asks: Callable[[], object]) -> Iterator[None]:
+    """Each in a thread of its own; all have ended afterwards."""
+    threads = [threading.Thread(target=ask) for ask in asks]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for thread in threads:
+            thread.join()
+
+
 def test_it_serves_says_where_and_stops_with_status_0(start_server, tmp_path):
     write_model(tmp_path, "m")
     server = start_server(f"--model-repository={tmp_path}").wait_started()
@@ -58,19 +78,13 @@ def test_a_signal_drains_running_requests_end_and_new_ones_are_refused(
     write_model(tmp_path, "slow", SLOW_CONFIG)
     server = start_server(f"--model-repository={tmp_path}").wait_started()
     answers: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(infer(server, "slow")[0])) for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    wait_until_pending(server)
-    server.process.send_signal(number)
-    line = server.wait_line("Waiting for in-flight requests to complete")
-    in_flight = int(line.partition("complete: ")[2].split()[0])
-    status, _, text = infer(server, "slow")
-    assert status == 503, text
-    for thread in threads:
-        thread.join()
+    with asking(*3 * [lambda: answers.append(infer(server, "slow")[0])]):
+        wait_until_pending(server)
+        server.process.send_signal(number)
+        line = server.wait_line("Waiting for in-flight requests to complete")
+        in_flight = int(line.partition("complete: ")[2].split()[0])
+        status, _, text = infer(server, "slow")
+        assert status == 503, text
     assert in_flight >= 2
     assert answers.count(200) == in_flight
     assert server.wait_exit() == 0
@@ -117,30 +131,17 @@ def test_a_second_signal_ends_the_process_at_once(start_server, tmp_path):
     write_model(tmp_path, "slow", SLOW_CONFIG.replace("1500", "60000"))
     server = start_server(f"--model-repository={tmp_path}", "--exit-timeout-secs=60").wait_started()
 
-    def ask() -> None:
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            infer(server, "slow")
-
-    threads = [threading.Thread(target=ask) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    wait_until_pending(server)
-    server.process.send_signal(signal.SIGTERM)
-    server.wait_line("Waiting for in-flight requests")
-    server.process.send_signal(signal.SIGTERM)
-    assert server.wait_exit() == 1
-    for thread in threads:
-        thread.join()
+    with asking(*3 * [lambda: ask_in_vain(server)]):
+        wait_until_pending(server)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_line("Waiting for in-flight requests")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait_exit() == 1
 
 
 def test_an_exit_timeout_cuts_off_what_still_runs_and_ends_the_process(start_server, tmp_path):
     write_model(tmp_path, "slow", SLOW_CONFIG.replace("1500", "60000"))
     server = start_server(f"--model-repository={tmp_path}", "--exit-timeout-secs=1").wait_started()
-
-    def ask_http() -> None:
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            infer(server, "slow")
-
     codes = []
 
     def ask_grpc() -> None:
@@ -151,18 +152,14 @@ def test_an_exit_timeout_cuts_off_what_still_runs_and_ends_the_process(start_ser
                 client.infer("slow", [tensor])
             codes.append(failure.value.status())
 
-    threads = [threading.Thread(target=ask) for ask in (ask_http, ask_grpc, ask_http)]
-    for thread in threads:
-        thread.start()
-    wait_until_pending(server, 2)
-    server.process.send_signal(signal.SIGTERM)
-    server.wait_line("Waiting for in-flight requests")
-    stopped = time.monotonic()
-    assert server.wait_exit() == 1
-    assert time.monotonic() - stopped < 30
-    server.wait_line("Exit timeout of 1 s expired, exiting: 3 requests in flight are cut off")
-    for thread in threads:
-        thread.join()
+    with asking(*2 * [lambda: ask_in_vain(server)], ask_grpc):
+        wait_until_pending(server, 2)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_line("Waiting for in-flight requests")
+        stopped = time.monotonic()
+        assert server.wait_exit() == 1
+        assert time.monotonic() - stopped < 30
+        server.wait_line("Exit timeout of 1 s expired, exiting: 3 requests in flight are cut off")
     # The connection is gone, or the queued request was cancelled just before.
     assert codes in (["StatusCode.UNAVAILABLE"], ["StatusCode.CANCELLED"])
 
@@ -304,10 +301,7 @@ def test_the_scheduler_can_be_held_until_requests_are_queued(start_server, tmp_p
     write_model(tmp_path, "m", IDENTITY_CONFIG + "dynamic_batching { }")
     environment = {**os.environ, "TRITONSERVER_DELAY_SCHEDULER": "4"}
     server = start_server(f"--model-repository={tmp_path}", environment=environment).wait_started()
-    threads = [threading.Thread(target=infer, args=(server,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with asking(*4 * [lambda: infer(server)]):
+        pass  # each waits for all of them
     (statistics,) = json.loads(call(server, "GET", "/v2/models/m/stats")[2])["model_stats"]
     assert (statistics["inference_count"], statistics["execution_count"]) == (4, 1)

@@ -126,7 +126,7 @@ class InferenceRequest:
         model_version: int = -1,
         flags: int = 0,
         timeout: int = 0,
-        preferred_memory: PreferredMemory | None = None,  # noqa: ARG002
+        preferred_memory: PreferredMemory | None = None,  # noqa: ARG002  there is one memory
         trace: InferenceTrace | None = None,
         parameters: Dict[str, Any] | None = None,
     ) -> None:
