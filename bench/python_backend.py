@@ -65,6 +65,10 @@ BUSY = IDENTITY.replace(
 BURN = "while True: sum(number * number for number in range(20_000))"
 MODELS = {
     "tiny_python": (CONFIG.format(batch=64, type="FP32", dims=16), IDENTITY),
+    "batched_python": (
+        CONFIG.format(batch=64, type="FP32", dims=16) + "dynamic_batching { }\n",
+        IDENTITY,
+    ),
     "large": (CONFIG.format(batch=0, type="FP32", dims=-1), IDENTITY),
     "strings": (CONFIG.format(batch=0, type="STRING", dims=-1), IDENTITY),
     "busy": (CONFIG.format(batch=64, type="FP32", dims=16), BUSY),
@@ -124,13 +128,17 @@ def http_loop(server: Server, model: str, tensor: TensorData, seconds: float) ->
 def compare_with_triton(
     report: Report, options: Any, ours: Server, theirs: Server, directory: Path
 ) -> None:
-    small = message("tiny_python", tiny.TENSOR)
-    file = tiny.grpc_file(directory, small)
     urls = [f"http://127.0.0.1:{server.grpc}{tiny.INFER}" for server in (ours, theirs)]
-    rates = alternate(
-        options.rounds, *(lambda u=u: h2load(u, options.seconds, CALLERS, file) for u in urls)
-    )
-    report.compare(f"FP32 [1,16], {CALLERS} callers, h2load", *rates, "requests/s", ">= 3")
+    batchings = {"tiny_python": "", "batched_python": ", dynamic_batching { }"}
+    for model, batching in batchings.items():
+        file = tiny.grpc_file(directory, message(model, tiny.TENSOR))
+        rates = alternate(
+            options.rounds,
+            *(lambda u=u, f=file: h2load(u, options.seconds, CALLERS, f) for u in urls),
+        )
+        what = f"FP32 [1,16], {CALLERS} callers, h2load{batching}"
+        report.compare(what, *rates, "requests/s", ">= 3")
+    small = message("tiny_python", tiny.TENSOR)
     large = large_tensor()
     bodies = {
         "FP32 [1,16], one caller, p50": (small, "<= 0.5"),

@@ -26,6 +26,7 @@ SCRIPTS = (
     "streaming",
     "idle",
     "copies",
+    "micro",
     "stress",
     "soak",
 )

@@ -128,6 +128,7 @@ async def unary(client: Any, module: Any, model: str, values: np.ndarray[Any, An
 async def cancelled(client: Any, module: Any, model: str, values: np.ndarray[Any, Any]) -> bool:
     """Goes away while the request waits, runs, or has just been answered."""
     asked = asyncio.ensure_future(unary(client, module, model, values))
+    # Waits for nothing: it is the moment at which the client goes away, a random one.
     await asyncio.sleep(float(values[0, 0]) / 100)
     asked.cancel()
     try:

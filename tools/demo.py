@@ -55,7 +55,7 @@ data = list(open(sys.argv[1], "rb").read().strip())
 x = np.array([data[:1024] + [256] * (2048 - len(data[:1024]) - len(data[-1024:])) + data[-1024:]], np.int32)
 tensor, top3 = http.InferInput("bytes", x.shape, "INT32").set_data_from_numpy(x), http.InferRequestedOutput("target_label", class_count=3)
 print(http.InferenceServerClient("localhost:8000").infer("magika", [tensor], outputs=[top3]).as_numpy("target_label"))
-"""  # noqa: E501
+"""  # noqa: E501  printed for the shell, a command a line
 
 
 def package_folder(name: str) -> Path:

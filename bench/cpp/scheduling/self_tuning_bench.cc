@@ -31,7 +31,7 @@ void BM_SelfTuning(benchmark::State& state, const MeasuredCost& cost, std::size_
     for (const std::size_t instances : {std::size_t{1}, std::size_t{2}}) {
       const std::string name = "BM_SelfTuning/" + cost.model + "/" + std::to_string(instances);
       benchmark::RegisterBenchmark(
-          name,
+          name.c_str(),
           [cost, instances](benchmark::State& state) { BM_SelfTuning(state, cost, instances); })
           ->Iterations(1)
           ->Unit(benchmark::kMillisecond);
