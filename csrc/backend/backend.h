@@ -52,13 +52,15 @@ class ExecutionObserver {
   virtual void OnExecuted(Execution* execution, Status status) = 0;
 };
 
-// One instance of a loaded model, at most depth() executions at once. With a depth of 1, Execute is
-// called by one thread at a time.
+// One instance of a loaded model. With a depth of 1, Execute is called by one thread at a time.
 class BackendInstance {
  public:
   virtual ~BackendInstance() = default;
   // 1: synchronous, OnExecuted is called inside Execute. 2: asynchronous.
   virtual int depth() const { return 1; }
+  // At most depth() executions, or so many while each is over within kQuickNs of being handed over.
+  static constexpr std::int64_t kQuickNs = 1'000'000;
+  virtual int quick_depth() const { return depth(); }
   // True: Execute only hands the batch on, so that any thread may call it, and OnExecuted is called
   // on a thread of the instance's, never inside Execute.
   virtual bool never_blocks() const { return false; }

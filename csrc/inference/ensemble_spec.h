@@ -20,7 +20,9 @@ struct EnsembleStepSpec {
 struct EnsembleSpec {
   bool enabled = false;
   std::vector<EnsembleStepSpec> steps;
-  std::uint32_t max_inflight_requests = 0;  // between first step and answer; 0 = no limit
+  // Between first step and answer; 0 = no limit. Of a request with a decoupled step also how many
+  // of that one's responses may be on their way; 0 = 64.
+  std::uint32_t max_inflight_requests = 0;
 };
 
 }  // namespace fastserve

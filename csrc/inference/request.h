@@ -63,6 +63,8 @@ class CancelHook {
 class ExecutionResources {
  public:
   virtual ~ExecutionResources() = default;
+  // Whether there are any that the execution needs, lent or not. False when it has ended.
+  virtual bool any() const = 0;
   // A call begins: until the last one has ended the resources are anyone's.
   virtual void Lend() = 0;
   // A call has ended. `then` is called once, when the resources are held again: inside this call
@@ -190,7 +192,8 @@ class InferRequest : public std::enable_shared_from_this<InferRequest> {
     return cancelled() && !response_is_shared.load(std::memory_order_relaxed);
   }
 
-  // For schedulers, before each execution: what it holds; null without a rate limiter.
+  // For schedulers, before each execution: what it holds; null without a rate limiter. Of a request
+  // to an ensemble: what the decoupled step among its steps holds.
   void SetExecutionResources(std::shared_ptr<ExecutionResources> resources);
   // Of the execution that this request is in, or was last. Any thread.
   std::shared_ptr<ExecutionResources> execution_resources();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <ranges>
 #include <utility>
 
 #include "inference/call_chain.h"
@@ -57,7 +58,7 @@ void DynamicBatcher::MakeSlots() {
     has_host_policies_ |= policy != nullptr;
     never_blocks_ = (i == 0 || never_blocks_) && instances_[i]->never_blocks();
     // What a batch behind another one holds, that one may wait for: its model calls models.
-    const int depth = claims_.empty() ? instances_[i]->depth() : 1;
+    const int depth = claims_.empty() ? instances_[i]->quick_depth() : 1;
     for (int j = 0; j < depth; ++j) {
       ResourceClaim* const claim = claims_.empty() ? nullptr : claims_[slots_.size()].get();
       slots_.push_back(std::make_unique<BatchSlot>(this, instances_[i].get(), i, claim, policy));
@@ -263,10 +264,10 @@ BatchChoice DynamicBatcher::ChooseLocked(std::int64_t now_ns) {
 }
 
 BatchSlot* DynamicBatcher::TakeIdleSlotLocked(std::size_t* request_count) {
-  if (BatchSlot* slot = TakeSlotLocked(/*of_idle_instance=*/true)) return slot;
+  if (BatchSlot* slot = TakeSlotOfIdleInstanceLocked()) return slot;
   // Behind another batch a nested request might wait for its own caller.
   const std::size_t count = CountBeforeNestedLocked(*request_count);
-  BatchSlot* const slot = count == 0 ? nullptr : TakeSlotLocked(/*of_idle_instance=*/false);
+  BatchSlot* const slot = count == 0 ? nullptr : TakeSlotOfBusyInstanceLocked();
   if (slot != nullptr) *request_count = count;
   return slot;
 }
@@ -283,24 +284,39 @@ bool DynamicBatcher::IsPassedOver(const BatchSlot& slot) const {
   return std::ranges::any_of(instances_, [](const auto& instance) { return instance->ready(); });
 }
 
-BatchSlot* DynamicBatcher::TakeSlotLocked(bool of_idle_instance) {
+BatchSlot* DynamicBatcher::TakeSlotOfIdleInstanceLocked() {
   for (const bool at_home : {true, false}) {
-    for (auto slot = idle_slots_.rbegin(); slot != idle_slots_.rend(); ++slot) {
-      if ((running_[(*slot)->instance_index()] == 0) != of_idle_instance) continue;
-      if (HostPolicyScope::IsFollowed((*slot)->host_policy()) != at_home) continue;
-      if (IsPassedOver(**slot)) {
+    for (BatchSlot* const slot : std::views::reverse(idle_slots_)) {
+      if (running_[slot->instance_index()] != 0) continue;
+      if (HostPolicyScope::IsFollowed(slot->host_policy()) != at_home) continue;
+      if (IsPassedOver(*slot)) {
         // What it stands in line for, others can use.
-        if ((*slot)->claim() != nullptr) (*slot)->claim()->Withdraw();
+        if (slot->claim() != nullptr) slot->claim()->Withdraw();
         continue;
       }
-      if ((*slot)->claim() != nullptr && !(*slot)->claim()->TryTake()) continue;
-      BatchSlot* const taken = *slot;
-      idle_slots_.erase(std::next(slot).base());
-      ++running_[taken->instance_index()];
-      return taken;
+      if (slot->claim() == nullptr || slot->claim()->TryTake()) return TakeSlotLocked(slot);
     }
   }
   return nullptr;
+}
+
+BatchSlot* DynamicBatcher::TakeSlotOfBusyInstanceLocked() {
+  const std::int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
+  const bool quick = cost_ns != 0 && cost_ns < BackendInstance::kQuickNs;
+  BatchSlot* least = nullptr;
+  for (BatchSlot* const slot : std::views::reverse(idle_slots_)) {
+    const std::size_t instance = slot->instance_index();
+    if (running_[instance] == 0 || IsPassedOver(*slot)) continue;
+    if (!quick && running_[instance] >= instances_[instance]->depth()) continue;
+    if (least == nullptr || running_[instance] < running_[least->instance_index()]) least = slot;
+  }
+  return least == nullptr ? nullptr : TakeSlotLocked(least);
+}
+
+BatchSlot* DynamicBatcher::TakeSlotLocked(BatchSlot* slot) {
+  idle_slots_.erase(std::ranges::find(idle_slots_, slot));
+  ++running_[slot->instance_index()];
+  return slot;
 }
 
 // Without work an idle slot keeps no place in line.

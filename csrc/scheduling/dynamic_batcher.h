@@ -119,7 +119,10 @@ class DynamicBatcher final : public Scheduler,
   BatchSlot* TakeIdleSlotLocked(std::size_t* request_count) REQUIRES(mutex_);
   // How many of the first `limit` requests stand before the first nested one.
   std::size_t CountBeforeNestedLocked(std::size_t limit) const REQUIRES(mutex_);
-  BatchSlot* TakeSlotLocked(bool of_idle_instance) REQUIRES(mutex_);
+  BatchSlot* TakeSlotOfIdleInstanceLocked() REQUIRES(mutex_);
+  // Of the one that has least to do. Where an instance has several slots, none has a claim.
+  BatchSlot* TakeSlotOfBusyInstanceLocked() REQUIRES(mutex_);
+  BatchSlot* TakeSlotLocked(BatchSlot* slot) REQUIRES(mutex_);
   // Its instance cannot execute and another one can: a dead worker attracts no requests.
   bool IsPassedOver(const BatchSlot& slot) const;
   // Forms and hands on what can run now, if the instances only take it (never_blocks).

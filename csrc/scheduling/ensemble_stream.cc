@@ -35,6 +35,9 @@ void EnsembleStream::Add(InferResponse response) {
 }
 
 void EnsembleStream::AwaitReader() {
+  // For the ensemble around this one, which has the same reasons not to hold the source.
+  if (auto resources = source()->execution_resources())
+    parent_->SetExecutionResources(std::move(resources));
   if (!parent_->congested()) return;
   {
     const MutexLock lock(mutex_);
@@ -56,9 +59,10 @@ void EnsembleStream::OnRoom(const RequestPtr& /*parent*/) {
 
 bool EnsembleStream::HasRoomLocked() const {
   if (reader_is_slow_) return false;
+  if (on_their_way_ < limit_) return true;
   // A step behind may need the resources that the source holds while it executes.
-  return on_their_way_ < limit_ ||
-         (source_ != nullptr && source_->execution_resources() != nullptr);
+  const auto resources = source_ == nullptr ? nullptr : source_->execution_resources();
+  return resources != nullptr && resources->any();
 }
 
 void EnsembleStream::Close() {
@@ -67,7 +71,7 @@ void EnsembleStream::Close() {
 }
 
 std::optional<EnsembleStream::Arrival> EnsembleStream::Next() {
-  std::deque<InferResponse> of_no_use;  // lets go of tensors, which is not to happen under the lock
+  std::deque<InferResponse> of_no_use;  // lets go of tensors, not under this lock
   const MutexLock lock(mutex_);
   if (next_ >= end_) of_no_use.swap(waiting_);
   if (waiting_.empty()) return std::nullopt;

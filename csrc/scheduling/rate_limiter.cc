@@ -30,6 +30,11 @@ class ResourceClaim::Lease final : public ExecutionResources {
  public:
   explicit Lease(ResourceClaim* claim) : claim_(claim) {}
 
+  bool any() const override {
+    const MutexLock lock(mutex_);
+    return claim_ != nullptr && !claim_->needs_.empty();
+  }
+
   void Lend() override {
     std::function<void()> then;
     Leases served;
@@ -76,7 +81,7 @@ class ResourceClaim::Lease final : public ExecutionResources {
   }
 
  private:
-  Mutex mutex_;
+  mutable Mutex mutex_;
   ResourceClaim* claim_ GUARDED_BY(mutex_);  // null: the execution has ended
   std::size_t calls_ GUARDED_BY(mutex_) = 0;
   std::function<void()> then_ GUARDED_BY(mutex_);  // set while the claim waits in line

@@ -19,7 +19,11 @@ void SequenceRunner::Run(SequenceRows rows) {
   times_ = {};
   times_.compute_start_ns = batcher_.clock_.NowNs();
   for (Sequence* row : rows_) {
-    if (row != nullptr && row->running->sequence_start) row->states.clear();
+    if (row == nullptr) continue;
+    if (row->running->sequence_start) row->states.clear();
+    // A decoupled model may answer before the execution is over; one turn of several counts.
+    if (batcher_.spec_->decoupled && row->running->timestamps.compute_start == 0)
+      row->running->timestamps.compute_start = times_.compute_start_ns;
   }
   const Status status = batcher_.assembler_.Assemble(rows_, &execution_);
   times_.compute_input_end_ns = batcher_.clock_.NowNs();

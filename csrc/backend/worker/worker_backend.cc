@@ -11,13 +11,17 @@ namespace {
 
 // Two batches: the next one is there when the worker has answered the first.
 constexpr int kDepth = 2;
+// Of batches that are over at once, more: for one of them the processes need not wake each other.
+constexpr int kQuickDepth = 8;
 
 class WorkerInstance final : public BackendInstance {
  public:
-  explicit WorkerInstance(std::shared_ptr<SupervisedWorker> worker) : worker_(std::move(worker)) {}
+  WorkerInstance(std::shared_ptr<SupervisedWorker> worker, int quick_depth)
+      : worker_(std::move(worker)), quick_depth_(quick_depth) {}
   ~WorkerInstance() override { worker_->Stop(); }
 
   int depth() const override { return kDepth; }
+  int quick_depth() const override { return quick_depth_; }
   bool never_blocks() const override { return true; }
   bool takes_requests() const override { return true; }
   bool ready() const override { return worker_->ready(); }
@@ -31,7 +35,13 @@ class WorkerInstance final : public BackendInstance {
 
  private:
   const std::shared_ptr<SupervisedWorker> worker_;
+  const int quick_depth_;
 };
+
+// What waits for a dynamic batcher's turn makes its batch larger.
+int QuickDepth(const ModelSpec& spec) {
+  return spec.dynamic_batching.enabled || spec.decoupled ? kDepth : kQuickDepth;
+}
 
 // The plan of a model's workers, but for the instance.
 WorkerPlan PlanOf(const WorkerBackendOptions& options, std::shared_ptr<const ModelSpec> spec,
@@ -71,7 +81,7 @@ class WorkerModel final : public BackendModel {
     initialize.memory_limit_bytes = plan.limits.memory_limit_bytes;
     plan.initialize = InitializeJson(*plan.spec, initialize);
     auto worker = std::make_shared<SupervisedWorker>(std::move(plan), tally_);
-    auto instance = std::make_unique<WorkerInstance>(worker);
+    auto instance = std::make_unique<WorkerInstance>(worker, QuickDepth(*plan_.spec));
     FASTSERVE_RETURN_IF_ERROR(worker->Start());
     const MutexLock lock(mutex_);
     workers_.push_back(worker);

@@ -209,8 +209,15 @@ Status WorkerSession::OnInitialized(std::string_view body) {
 
 Status WorkerSession::OnResponses(std::string_view body) {
   PacketReader reader(body);
-  const std::uint64_t id = reader.U64();
-  const std::uint32_t count = reader.U32();
+  do {
+    FASTSERVE_RETURN_IF_ERROR(OnBatchAnswered(&reader));
+  } while (!reader.at_end());
+  return Status::Ok();
+}
+
+Status WorkerSession::OnBatchAnswered(PacketReader* reader) {
+  const std::uint64_t id = reader->U64();
+  const std::uint32_t count = reader->U32();
   RunningExecution running;
   {
     const MutexLock lock(mutex_);
@@ -224,14 +231,13 @@ Status WorkerSession::OnResponses(std::string_view body) {
     return Broken(std::to_string(count) + " responses to an execution of " +
                   std::to_string(running.execution->requests.size()) + " requests");
   }
-  FASTSERVE_ASSIGN_OR_RETURN(const AnswerBlock block, ReadAnswerBlock(&reader, link_.get()));
+  FASTSERVE_ASSIGN_OR_RETURN(const AnswerBlock block, ReadAnswerBlock(reader, link_.get()));
   std::vector<Answer> answers;
   answers.reserve(count);
   for (std::uint32_t i = 0; i < count; ++i) {
-    FASTSERVE_ASSIGN_OR_RETURN(Answer answer, ReadAnswer(&reader, *link_, block));
+    FASTSERVE_ASSIGN_OR_RETURN(Answer answer, ReadAnswer(reader, *link_, block));
     answers.push_back(std::move(answer));
   }
-  if (!reader.at_end()) return Broken("RESPONSES that go on behind the last response");
   {
     const MutexLock lock(mutex_);
     table_.End(id, clock_.NowNs());

@@ -90,6 +90,8 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   Status Handle(const WorkerPacket& packet) EXCLUDES(mutex_);
   Status OnInitialized(std::string_view body);
   Status OnResponses(std::string_view body) EXCLUDES(mutex_);
+  // Reads the answers of one batch.
+  Status OnBatchAnswered(PacketReader* reader) EXCLUDES(mutex_);
   Status OnResponse(std::string_view body) EXCLUDES(mutex_);
   Status OnExecuted(std::string_view body) EXCLUDES(mutex_);
   Status OnReady(std::string_view body) EXCLUDES(mutex_);

@@ -23,6 +23,7 @@ class AsynchronousInstance final : public BackendInstance {
   AsynchronousInstance(std::shared_ptr<ManualStrings> strings, std::shared_ptr<Readiness> readiness)
       : strings_(std::move(strings)), readiness_(std::move(readiness)) {}
   int depth() const override { return 2; }
+  int quick_depth() const override { return 4; }
   bool never_blocks() const override { return true; }
   bool ready() const override { return readiness_->ready; }
   void set_on_ready(const std::function<void()>& on_ready) override {
@@ -92,6 +93,38 @@ TEST_F(AsynchronousInstances, AnInstanceHasTwoBatchesAndTheCompletionOfOneBrings
   strings_[0]->End();
   strings_[0]->End();
   EXPECT_EQ(sink_->count(), 3U);
+}
+
+TEST_F(AsynchronousInstances, OfQuickBatchesAnInstanceHasMore) {
+  Start(1);
+  Submit("first");
+  strings_[0]->End();
+  for (const char* id : {"a", "b", "c", "d", "e"}) Submit(id);
+  EXPECT_EQ(Started(0), 1U + 4U);
+  for (int i = 0; i < 5; ++i) strings_[0]->End();
+  EXPECT_EQ(sink_->count(), 6U);
+}
+
+TEST_F(AsynchronousInstances, OfSlowBatchesItHasTwo) {
+  Start(1);
+  Submit("first");
+  clock_.Advance(BackendInstance::kQuickNs);
+  strings_[0]->End();
+  for (const char* id : {"a", "b", "c"}) Submit(id);
+  EXPECT_EQ(Started(0), 1U + 2U);
+  for (int i = 0; i < 3; ++i) strings_[0]->End();
+}
+
+TEST_F(AsynchronousInstances, TheInstanceWithTheLeastToDoHasTheNextQuickBatch) {
+  Start(2);
+  Submit("first");
+  strings_[0]->AwaitStarted(0) == 1 ? strings_[0]->End() : strings_[1]->End();
+  const std::size_t before[] = {Started(0), Started(1)};
+  for (const char* id : {"a", "b", "c", "d", "e", "f"}) Submit(id);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(Started(i), before[i] + 3) << i;
+    for (int j = 0; j < 3; ++j) strings_[i]->End();
+  }
 }
 
 TEST_F(AsynchronousInstances, AnIdleInstanceComesBeforeASecondBatchForABusyOne) {

@@ -125,10 +125,17 @@ void PlayMember(ScriptedMember* member, std::size_t hold, const std::atomic<bool
 }
 
 // Sends so many responses, waiting for room like a backend.
-void PlayGenerator(const RequestPtr& source, std::size_t count) {
+void PlayGenerator(const RequestPtr& source, std::size_t count, std::size_t limit,
+                   const RecordingSink* answers) {
   for (std::size_t i = 0; i < count && !source->cancelled(); ++i) {
     const auto room = std::make_shared<RoomSemaphore>();
-    if (source->congested() && source->WaitForRoom(room)) room->Wait();
+    const bool waits = source->congested() && source->WaitForRoom(room);
+    if (waits) room->Wait();
+    // Only this thread adds to what is on its way.
+    const std::size_t on_their_way = i - answers->count();
+    if (!source->cancelled()) {
+      EXPECT_LT(on_their_way, limit);
+    }
     SendValue(source, static_cast<float>(i));
   }
   SendEnd(source);
@@ -149,7 +156,7 @@ TEST_F(EnsembleStreamProperty, ThreadsThatAnswerOutOfOrderKeepTheOrderAndTheLimi
     threads.emplace_back(PlayMember, &member("a"), 1, &stop);
     threads.emplace_back(PlayMember, &member("b"), 3, &stop);
     threads.emplace_back(PlayMember, &member("c"), 3, &stop);
-    threads.emplace_back(PlayGenerator, source, kResponses);
+    threads.emplace_back(PlayGenerator, source, kResponses, max_inflight_, &client_->answers);
     // From then on the client has no room for a while, so the generator is still at it.
     client_->answers.Await(kFullAt);
     while (!source->congested()) std::this_thread::yield();

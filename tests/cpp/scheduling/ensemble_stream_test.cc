@@ -392,17 +392,29 @@ TEST_F(EnsembleStreamTest, WaitingDecoupledStepIsToldOfTheCancellation) {
 // A step behind may need them: then neither would go on.
 TEST_F(EnsembleStreamTest, DecoupledStepWithResourcesIsNotHeldForThePasses) {
   class Resources final : public ExecutionResources {
+   public:
+    bool any() const override { return held; }
     void Lend() override {}
     void TakeBack(std::function<void()> then) override { then(); }
+
+    bool held = true;
   };
   max_inflight_ = 1;
   const RequestPtr source = StartChain();
   SendValue(source, 1);
   EXPECT_TRUE(source->congested());
-  source->SetExecutionResources(std::make_shared<Resources>());
+  const auto resources = std::make_shared<Resources>();
+  source->SetExecutionResources(resources);
   EXPECT_FALSE(source->congested());
+  resources->held = false;
+  EXPECT_TRUE(source->congested()) << "an execution that needs none, or has ended";
+  resources->held = true;
+  AnswerPlus(member("c").Take(), 0);
+  EXPECT_EQ(parent_->execution_resources(), resources) << "for an ensemble around this one";
   client_->full = true;
   SendValue(source, 2);
+  AnswerPlus(member("c").Take(), 0);
+  SendValue(source, 3);
   EXPECT_TRUE(source->congested()) << "the client needs none of them";
   for (const RequestPtr& pass : TakeAll("c")) AnswerPlus(pass, 0);
   SendEnd(source);

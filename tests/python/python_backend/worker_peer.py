@@ -168,6 +168,7 @@ class WorkerPeer:
         self.released: set[int] = set()
         self.packets: deque[tuple[str, bytes]] = deque()
         self.log: list[tuple[int, str]] = []
+        self.answers = b""  # what is left of RESPONSES
         self._numbers = iter(range(1, 1 << 31))
 
     # ---- packets
@@ -314,11 +315,11 @@ class WorkerPeer:
         return self.responses(execution)
 
     def responses(self, execution: int) -> list[Response]:
-        cursor = Cursor(self.receive("RESPONSES"))
+        cursor = Cursor(self.answers or self.receive("RESPONSES"))
         number, count, segment, offset, length = cursor.take("QIIQQ")
         assert number == execution
         answers = [self._read_response(cursor) for _ in range(count)]
-        assert cursor.at == len(cursor.body)
+        self.answers = cursor.body[cursor.at :]
         if length:
             self.release(segment, offset)
         return answers

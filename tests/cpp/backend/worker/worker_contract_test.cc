@@ -122,6 +122,51 @@ TEST(WorkerContract, AWorkersBlockIsReleasedWithTheNextBatchWhenItsLastUserIsGon
   EXPECT_THAT(after, ElementsAre(std::pair(kSegment, std::uint64_t{64})));
 }
 
+// Two executions at once, answered in one packet: as `answers` makes of both.
+std::array<Status, 2> RunTwo(
+    const std::function<std::string(const SeenExecution&, const SeenExecution&)>& answers) {
+  const ScriptedModel loaded =
+      LoadScripted({[&answers](PeerEnd& peer) {
+                      peer.Greet();
+                      const SeenExecution first = peer.ExpectExecution();
+                      const SeenExecution second = peer.ExpectExecution();
+                      peer.Send(PacketKind::kResponses, answers(first, second));
+                      EchoForEver(peer);
+                    },
+                    EchoForEver});
+  const auto sink = std::make_shared<RecordingSink>();
+  AwaitedExecution first({MakeRequest("a", sink)});
+  AwaitedExecution second({MakeRequest("b", sink)});
+  loaded.instance->Execute(&first.execution, &first);
+  loaded.instance->Execute(&second.execution, &second);
+  return {first.Await(), second.Await()};
+}
+
+std::string Nothing(const SeenExecution& seen) {
+  return Responses(seen, [](std::size_t, PacketWriter* writer) { WriteError(1, "no", writer); });
+}
+
+TEST(WorkerContract, AnswersOfSeveralBatchesMayShareAPacket) {
+  const auto in_order = [](const auto& first, const auto& second) {
+    return Nothing(first) + Nothing(second);
+  };
+  for (const Status& status : RunTwo(in_order)) EXPECT_TRUE(status.ok()) << status.message();
+}
+
+TEST(WorkerContract, WhatIsBrokenBehindAGoodAnswerFailsOnlyTheRest) {
+  const auto twice_the_first = [](const auto& first, const auto&) {
+    return Nothing(first) + Nothing(first);
+  };
+  const std::array<Status, 2> statuses = RunTwo(twice_the_first);
+  EXPECT_TRUE(statuses[0].ok()) << statuses[0].message();
+  EXPECT_THAT(statuses[1].message(), HasSubstr("which is not running"));
+  const auto cut = [](const auto& first, const auto& second) {
+    const std::string all = Nothing(first) + Nothing(second);
+    return all.substr(0, all.size() - 1);
+  };
+  EXPECT_THAT(RunTwo(cut)[1].message(), HasSubstr("broke the protocol"));
+}
+
 TEST(WorkerContract, AnErrorOfOneRequestIsItsOwn) {
   const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
     peer.Greet();

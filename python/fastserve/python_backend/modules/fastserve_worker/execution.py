@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from . import wire
 from .calls import callers
-from .channel import EXECUTED, RESPONSE, RESPONSES
+from .channel import EXECUTED, RESPONSE
 from .errors import PASSING, TritonError, TritonModelException, describe
 from .messages import RELEASE_RESCHEDULE, RESPONSE_FINAL, InferenceRequest, InferenceResponse
 from .responses import Answer, Batch, InferenceResponseSender
@@ -147,6 +147,7 @@ class Executor:
             batch.answers = self._failures(batch.requests, failure)
         result = None
         self._end(batch)
+        self._channel.send_answers()
 
     def _start(self, body: bytes) -> Batch:
         execution, rows = wire.read_batch(self._channel, body)
@@ -189,9 +190,7 @@ class Executor:
         body, gone = wire.pack_responses(
             self._channel, batch.execution, batch.answers, batch.let_go
         )
-        self._channel.send(RESPONSES, body)
-        for block in gone:
-            self._channel.released(block)
+        self._channel.post_answers(body, gone)
 
     def _answers(self, requests: List[InferenceRequest], result: Any) -> Answers:
         if not isinstance(result, (list, tuple)):

@@ -179,13 +179,21 @@ class Worker:
 
     def run(self) -> None:
         """Until FINALIZE."""
+        try:
+            self._serve()
+        finally:
+            self._channel.send_answers()
+        if self._model is not None and hasattr(self._model, "finalize"):
+            self._model.finalize()
+
+    def _serve(self) -> None:
         while not self._finalizing:
             function, argument = self._state.next_work()
+            if function != self._execute:
+                self._channel.send_answers()  # it may take long
             function(argument)
             if self._executor is not None and self._executor.is_async and not self._finalizing:
                 self._run_loop(self._executor)
-        if self._model is not None and hasattr(self._model, "finalize"):
-            self._model.finalize()
 
     def _on(self, function: Callable[[bytes], None]) -> Callable[[bytes], None]:
         """A handler that leaves the work to the main thread."""
@@ -253,6 +261,7 @@ class Worker:
             self._state.idle()
             loop.call_later(IDLE_S, give_back)
 
+        self._channel.send_answers()
         self._state.loop_thread = thread
         self._state.redirect = redirect
         self._state.relief.main_has_work()

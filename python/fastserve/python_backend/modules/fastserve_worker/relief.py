@@ -61,6 +61,7 @@ class Relief:
             if self._wanted or (self._executions == seen and seen & 1):
                 self._wanted = False
                 self._waiter.done = False
+                self._channel.send_answers()
                 self._channel.wait(self._waiter)
                 quiet = 0
             elif self._executions != seen:

@@ -64,6 +64,8 @@ class WorkerState:
 
     def next_work(self) -> Work:
         """What the main thread does next; it reads the channel itself until there is something."""
+        if not self._queue and self.channel.has_answers():
+            self.channel.drain()  # perhaps their company
         while not self._queue:
             self._waiter.done = False
             if not self._queue:
