@@ -25,6 +25,8 @@ const InferRequest* CauseOf(const InferRequest& request) {
 bool IsNested(const InferRequest& request) {
   for (const InferRequest* at = &request; at != nullptr; at = CauseOf(*at)) {
     if (at->caller != nullptr) return true;
+    if (at != &request && at->spec != nullptr && at->spec->ensemble.max_inflight_requests != 0)
+      return true;
   }
   return false;
 }

@@ -14,7 +14,8 @@ namespace fastserve {
 // The request that submitted this one; null for a client's.
 const InferRequest* CauseOf(const InferRequest& request);
 
-// True when an execution that has not ended, of whatever model, waits for this request.
+// True when an execution that has not ended, of whatever model, waits for this request, or may wait
+// for the place that the request has in an ensemble (max_inflight_requests).
 bool IsNested(const InferRequest& request);
 
 // "a -> b -> target": the models of the requests that caused `request`, which goes to `target`.

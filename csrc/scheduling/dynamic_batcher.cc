@@ -78,6 +78,7 @@ Status DynamicBatcher::Start() {
     const MutexLock lock(mutex_);
     for (const auto& slot : slots_) idle_slots_.push_back(slot.get());
     running_.assign(instances_.size(), 0);
+    progress_ns_.assign(instances_.size(), 0);
     if (spec_->dynamic_batching.self_tuning && spec_->max_batch_size > 1)
       tuning_ = std::make_unique<SelfTuning>(spec_->max_batch_size, slots_.size());
   }
@@ -251,7 +252,7 @@ BatchSlot* DynamicBatcher::TryFormLocked(Dropped* dropped) {
     ArmTimerLocked(choice.ready_at_ns);
     return nullptr;
   }
-  BatchSlot* slot = TakeIdleSlotLocked(&choice.request_count);
+  BatchSlot* slot = TakeIdleSlotLocked(now_ns, &choice.request_count);
   if (slot == nullptr) return nullptr;
   FillSlotLocked(choice.request_count, slot);
   if (tuning_) tuning_->OnFormed(now_ns);
@@ -263,11 +264,11 @@ BatchChoice DynamicBatcher::ChooseLocked(std::int64_t now_ns) {
   return policy_.Choose(queue_, now_ns);
 }
 
-BatchSlot* DynamicBatcher::TakeIdleSlotLocked(std::size_t* request_count) {
-  if (BatchSlot* slot = TakeSlotOfIdleInstanceLocked()) return slot;
+BatchSlot* DynamicBatcher::TakeIdleSlotLocked(std::int64_t now_ns, std::size_t* request_count) {
+  if (BatchSlot* slot = TakeSlotOfIdleInstanceLocked(now_ns)) return slot;
   // Behind another batch a nested request might wait for its own caller.
   const std::size_t count = CountBeforeNestedLocked(*request_count);
-  BatchSlot* const slot = count == 0 ? nullptr : TakeSlotOfBusyInstanceLocked();
+  BatchSlot* const slot = count == 0 ? nullptr : TakeSlotOfBusyInstanceLocked(now_ns);
   if (slot != nullptr) *request_count = count;
   return slot;
 }
@@ -284,7 +285,7 @@ bool DynamicBatcher::IsPassedOver(const BatchSlot& slot) const {
   return std::ranges::any_of(instances_, [](const auto& instance) { return instance->ready(); });
 }
 
-BatchSlot* DynamicBatcher::TakeSlotOfIdleInstanceLocked() {
+BatchSlot* DynamicBatcher::TakeSlotOfIdleInstanceLocked(std::int64_t now_ns) {
   for (const bool at_home : {true, false}) {
     for (BatchSlot* const slot : std::views::reverse(idle_slots_)) {
       if (running_[slot->instance_index()] != 0) continue;
@@ -294,19 +295,24 @@ BatchSlot* DynamicBatcher::TakeSlotOfIdleInstanceLocked() {
         if (slot->claim() != nullptr) slot->claim()->Withdraw();
         continue;
       }
-      if (slot->claim() == nullptr || slot->claim()->TryTake()) return TakeSlotLocked(slot);
+      if (slot->claim() != nullptr && !slot->claim()->TryTake()) continue;
+      progress_ns_[slot->instance_index()] = now_ns;
+      return TakeSlotLocked(slot);
     }
   }
   return nullptr;
 }
 
-BatchSlot* DynamicBatcher::TakeSlotOfBusyInstanceLocked() {
+BatchSlot* DynamicBatcher::TakeSlotOfBusyInstanceLocked(std::int64_t now_ns) {
   const std::int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
-  const bool quick = cost_ns != 0 && cost_ns < BackendInstance::kQuickNs;
+  const bool batches_are_quick = cost_ns != 0 && cost_ns < BackendInstance::kQuickNs;
   BatchSlot* least = nullptr;
   for (BatchSlot* const slot : std::views::reverse(idle_slots_)) {
     const std::size_t instance = slot->instance_index();
     if (running_[instance] == 0 || IsPassedOver(*slot)) continue;
+    // One that has answered nothing for a while runs a longer one.
+    const bool quick =
+        batches_are_quick && now_ns - progress_ns_[instance] < BackendInstance::kQuickNs;
     if (!quick && running_[instance] >= instances_[instance]->depth()) continue;
     if (least == nullptr || running_[instance] < running_[least->instance_index()]) least = slot;
   }
@@ -414,6 +420,7 @@ void DynamicBatcher::ReleaseSlot(BatchSlot* slot, const BatchRun& run) {
     if (tuning_) tuning_->OnCompleted(run.batch_size, run.cost_ns, run.end_ns);
     idle_slots_.push_back(slot);
     --running_[slot->instance_index()];
+    progress_ns_[slot->instance_index()] = run.end_ns;
   }
   if (never_blocks_) return;  // RunOnInstances follows
   // A lending thread forms the next batch itself, or wakes a worker when it ends (RunLent).

@@ -116,12 +116,12 @@ class DynamicBatcher final : public Scheduler,
   // For the head of the queue: of an instance that runs nothing if there is one, and one whose host
   // policy this thread follows already. Null when none is idle and may execute now. May lower the
   // number of requests: a busy instance is not given nested ones.
-  BatchSlot* TakeIdleSlotLocked(std::size_t* request_count) REQUIRES(mutex_);
+  BatchSlot* TakeIdleSlotLocked(std::int64_t now_ns, std::size_t* request_count) REQUIRES(mutex_);
   // How many of the first `limit` requests stand before the first nested one.
   std::size_t CountBeforeNestedLocked(std::size_t limit) const REQUIRES(mutex_);
-  BatchSlot* TakeSlotOfIdleInstanceLocked() REQUIRES(mutex_);
+  BatchSlot* TakeSlotOfIdleInstanceLocked(std::int64_t now_ns) REQUIRES(mutex_);
   // Of the one that has least to do. Where an instance has several slots, none has a claim.
-  BatchSlot* TakeSlotOfBusyInstanceLocked() REQUIRES(mutex_);
+  BatchSlot* TakeSlotOfBusyInstanceLocked(std::int64_t now_ns) REQUIRES(mutex_);
   BatchSlot* TakeSlotLocked(BatchSlot* slot) REQUIRES(mutex_);
   // Its instance cannot execute and another one can: a dead worker attracts no requests.
   bool IsPassedOver(const BatchSlot& slot) const;
@@ -172,6 +172,8 @@ class DynamicBatcher final : public Scheduler,
   std::unique_ptr<SelfTuning> tuning_ GUARDED_BY(mutex_);  // null: as configured
   std::vector<BatchSlot*> idle_slots_ GUARDED_BY(mutex_);
   std::vector<int> running_ GUARDED_BY(mutex_);  // batches of each instance
+  // When each instance was given a batch while it had none, or has last answered one.
+  std::vector<std::int64_t> progress_ns_ GUARDED_BY(mutex_);
   ArmedDeadlines armed_ GUARDED_BY(mutex_);
   std::uint32_t hold_until_queued_ GUARDED_BY(mutex_);
   std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 0;

@@ -38,10 +38,10 @@ void EnsembleStream::AwaitReader() {
   // For the ensemble around this one, which has the same reasons not to hold the source.
   if (auto resources = source()->execution_resources())
     parent_->SetExecutionResources(std::move(resources));
-  if (!parent_->congested()) return;
+  const bool slow = parent_->congested();
   {
     const MutexLock lock(mutex_);
-    if (std::exchange(reader_is_slow_, true)) return;
+    if (std::exchange(reader_is_slow_, slow) || !slow) return;
   }
   // After the flag: the hook may be called at once.
   if (!parent_->WaitForRoom(shared_from_this())) OnRoom(parent_);

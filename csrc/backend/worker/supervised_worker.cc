@@ -131,7 +131,7 @@ void SupervisedWorker::CheckReady(const std::function<void(Status)>& done) {
 
 bool SupervisedWorker::ready() const {
   const MutexLock lock(mutex_);
-  return phase_ == Phase::kReady || phase_ == Phase::kDraining;
+  return phase_ == Phase::kReady;
 }
 
 void SupervisedWorker::Run() {

@@ -115,6 +115,19 @@ TEST_F(AsynchronousInstances, OfSlowBatchesItHasTwo) {
   for (int i = 0; i < 3; ++i) strings_[0]->End();
 }
 
+TEST_F(AsynchronousInstances, OneThatAnswersNothingForAWhileHasTwo) {
+  Start(1);
+  Submit("first");
+  strings_[0]->End();
+  Submit("long");
+  clock_.Advance(BackendInstance::kQuickNs);
+  for (const char* id : {"a", "b"}) Submit(id);
+  EXPECT_EQ(Started(0), 1U + 2U);
+  strings_[0]->End();
+  EXPECT_EQ(Started(0), 1U + 3U);
+  for (int i = 0; i < 2; ++i) strings_[0]->End();
+}
+
 TEST_F(AsynchronousInstances, TheInstanceWithTheLeastToDoHasTheNextQuickBatch) {
   Start(2);
   Submit("first");
@@ -147,6 +160,23 @@ TEST_F(AsynchronousInstances, WhatARunningRequestWaitsForIsNotPutBehindIt) {
   strings_[0]->End();
   EXPECT_EQ(Started(0), 2U);
   EXPECT_THAT(strings_[0]->last_started(), ElementsAre("nested"));
+  strings_[0]->End();
+}
+
+// The running one may call that ensemble, and wait for a place in it.
+TEST_F(AsynchronousInstances, NorIsAStepOfAnEnsembleThatHasPlaces) {
+  Start(1);
+  Submit("running");
+  auto ensemble = std::make_shared<ModelSpec>();
+  ensemble->ensemble.max_inflight_requests = 1;
+  const RequestPtr step = MakeRequest("step", sink_);
+  step->parent = MakeRequest("parent", sink_);
+  step->parent->spec = ensemble;
+  batcher_->Enqueue(step, /*lend=*/true);
+  (void)batcher_->RunLent();
+  EXPECT_EQ(Started(0), 1U);
+  strings_[0]->End();
+  EXPECT_EQ(Started(0), 2U);
   strings_[0]->End();
 }
 

@@ -126,7 +126,7 @@ void PlayMember(ScriptedMember* member, std::size_t hold, const std::atomic<bool
 
 // Sends so many responses, waiting for room like a backend.
 void PlayGenerator(const RequestPtr& source, std::size_t count, std::size_t limit,
-                   const RecordingSink* answers) {
+                   RecordingSink* answers) {
   for (std::size_t i = 0; i < count && !source->cancelled(); ++i) {
     const auto room = std::make_shared<RoomSemaphore>();
     const bool waits = source->congested() && source->WaitForRoom(room);

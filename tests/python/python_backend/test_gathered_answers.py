@@ -10,26 +10,33 @@ import pytest
 
 from tests.python.python_backend.worker_peer import TIMEOUT_S, Request, WorkerPeer
 
-QUICK, LONG, CALLS, EXITS, LEAVES_IT_TO_A_THREAD = range(5)
+QUICK, LONG, CALLS, AWAITS, EXITS, LEAVES_IT_TO_A_THREAD = range(6)
 LONG_S = TIMEOUT_S / 2
 AT_ONCE = 8
 
 MODEL = f"""
-import sys, threading, time
+import asyncio, sys, threading, time
 
 class TritonPythonModel:
     def execute(self, requests):
         what = int(requests[0].inputs()[0].as_numpy()[0])
         if what == {LONG}:
             time.sleep({LONG_S})
+        if what in ({CALLS}, {AWAITS}):
+            call = pb_utils.InferenceRequest(model_name="other", inputs=requests[0].inputs())
         if what == {CALLS}:
-            pb_utils.InferenceRequest(model_name="other", inputs=requests[0].inputs()).exec()
+            call.exec()
+        if what == {AWAITS}:
+            asyncio.run(self.wait_for(call))
         if what == {EXITS}:
             sys.exit(3)
         if what == {LEAVES_IT_TO_A_THREAD}:
             threading.Thread(target=self.answer, args=(requests[0].get_response_sender(),)).start()
             return None
         return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([what], np.int32))])]
+
+    async def wait_for(self, call):
+        return await call.async_exec()
 
     def answer(self, sender):
         time.sleep({LONG_S})
@@ -84,6 +91,15 @@ def test_they_go_before_a_call(peer):
     check(peer, executions[:2])
     peer.bls_respond(call.call, {"OUT": np.array([1.0], np.float32)})
     assert peer.responses(executions[2])[0]["OUT"].tolist() == [CALLS]
+
+
+def test_they_do_not_wait_behind_a_thread_that_reads_for_a_call(peer):
+    begin = time.monotonic()
+    executions = start(peer, [QUICK, AWAITS, LONG])
+    peer.bls_respond(peer.bls_request().call, {"OUT": np.array([1.0], np.float32)})
+    check(peer, executions[:1])
+    assert peer.responses(executions[1])[0]["OUT"].tolist() == [AWAITS]
+    assert time.monotonic() - begin < LONG_S
 
 
 def test_they_go_before_an_exit(peer):

@@ -145,16 +145,19 @@ class Channel:
         """What post_answers() left, if anything. From any thread."""
         bodies = []
         gone: List[Tuple[int, int, int]] = []
-        # Each is taken by one thread only.
         try:
-            while True:
-                body, blocks = self._answers.popleft()
-                bodies.append(body)
-                gone += blocks
-        except IndexError:
-            pass
-        if bodies:
-            self._send(RESPONSES, b"".join(bodies))
+            while self._answers:
+                # Each is taken by one thread only.
+                with contextlib.suppress(IndexError):
+                    body, blocks = self._answers.popleft()
+                    bodies.append(body)
+                    gone += blocks
+            if bodies:
+                self._send(RESPONSES, b"".join(bodies))
+        except BaseException:
+            # Nobody would answer those batches, whoever's thread this is.
+            traceback.print_exc()
+            os._exit(1)
         for block in gone:
             self.released(block)
 
@@ -340,4 +343,5 @@ class Channel:
             os._exit(1)
 
     def _withdraw(self, identifier: int) -> None:
-        self.send(DROP_SEGMENT, _IDENTIFIER.pack(identifier))
+        # With the arena's lock held, and no block of it out: not send(), which may need one.
+        self._send(DROP_SEGMENT, _IDENTIFIER.pack(identifier))

@@ -30,6 +30,8 @@ class Relief:
         threading.Thread(target=self._run, name="fastserve-relief", daemon=True).start()
 
     def execution_starts(self) -> None:
+        if not self._waiter.done:
+            self._channel.send_answers()  # it reads already, and sends none when this one is long
         self._executions += 1
         if self._asleep:
             self._asleep = False
