@@ -18,6 +18,12 @@ MODEL = f"""
 import asyncio, sys, threading, time
 
 class TritonPythonModel:
+    def initialize(self, args):
+        from fastserve_worker import channel
+
+        # However slow the machine is, each batch counts as a quick one.
+        channel._QUICK_NS = channel._ANSWERS_WAIT_NS = 1 << 40
+
     def execute(self, requests):
         what = int(requests[0].inputs()[0].as_numpy()[0])
         if what == {LONG}:
