@@ -9,6 +9,9 @@ from pathlib import Path
 
 from harness import need
 
+# isort: split
+from fastserve import _core
+
 
 def h2load(url: str, seconds: float, callers: int, body: Path | None = None) -> float:
     """Requests a second over HTTP/2, one stream on each of `callers` connections."""
@@ -71,10 +74,8 @@ class Loop:
     failed: int
 
 
-def own_loop(options: object, seconds: float, allow_failures: bool = False) -> Loop:
+def own_loop(options: _core.LoadOptions, seconds: float, allow_failures: bool = False) -> Loop:
     """Runs fastserve's sending loop with prepared options; warm-up is a tenth of the time."""
-    from fastserve import _core
-
     generator = _core.LoadGenerator.start(options)
     time.sleep(max(0.2, seconds / 10))
     begin = generator.snapshot()
@@ -99,10 +100,8 @@ def own_loop(options: object, seconds: float, allow_failures: bool = False) -> L
 
 def grpc_options(
     port: int, path: str, message: bytes, callers: int, connections: int = 0
-) -> object:
+) -> _core.LoadOptions:
     """Options of the sending loop for gRPC, one connection to each caller unless told."""
-    from fastserve import _core
-
     options = _core.LoadOptions()
     options.protocol = _core.LoadProtocol.GRPC
     options.host, options.port, options.grpc_path = "127.0.0.1", str(port), path
@@ -112,10 +111,8 @@ def grpc_options(
     return options
 
 
-def http_options(port: int, request: bytes, callers: int) -> object:
+def http_options(port: int, request: bytes, callers: int) -> _core.LoadOptions:
     """Options of the sending loop for HTTP, one connection to each caller."""
-    from fastserve import _core
-
     options = _core.LoadOptions()
     options.host, options.port = "127.0.0.1", str(port)
     options.concurrency = options.connections = options.max_connections = callers

@@ -42,10 +42,10 @@ def peak(server: Server, seconds: float) -> float:
     return own_loop(load, seconds).rate
 
 
-def overloaded(server: Server, capacity: float, concurrency: int = 4096) -> object:
+def overloaded(server: Server, capacity: float, concurrency: int = 4096) -> _core.LoadOptions:
     load = grpc_options(server.grpc, tiny.INFER, MESSAGE, concurrency, connections=4)
-    load.arrival = _core.Arrival.POISSON  # type: ignore[attr-defined]
-    load.request_rate = OVERLOAD * capacity  # type: ignore[attr-defined]
+    load.arrival = _core.Arrival.POISSON
+    load.request_rate = OVERLOAD * capacity
     return load
 
 
@@ -57,7 +57,7 @@ def refusals_us(server: Server, capacity: float, seconds: float) -> list[float]:
     """How long calls beside the overload take that are refused, each with its connection."""
     generator = _core.LoadGenerator.start(overloaded(server, capacity))
     call = grpc_options(server.grpc, tiny.INFER, MESSAGE, 1)
-    call.request_timeout_s = 10  # type: ignore[attr-defined]
+    call.request_timeout_s = 10
     spent = []
     time.sleep(0.2)
     end = time.monotonic() + seconds

@@ -1,12 +1,13 @@
 """Runs every comparison and writes the tables into docs/performance.md.
 
-The document holds the last result of each script, so --only runs one of them anew. With --smoke
-each runs for a few seconds to see that it works; the document is left alone.
+A table takes the place of the one with the same title, so --only runs some of them anew. With
+--smoke each runs for a few seconds to see that it works; the document is left alone.
 The options of the peers (--triton, --perf-analyzer) are handed on.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,23 +57,23 @@ def run(name: str, directory: Path, options: argparse.Namespace) -> int:
         return 1
 
 
-def last_results(directory: Path) -> list[Report]:
-    reports = []
-    for result in (directory / f"{name}.json" for name in SCRIPTS):
-        if result.exists():
-            loaded = json.loads(result.read_text())
-            rows = [Row(**row) for row in loaded.pop("rows")]
-            reports.append(Report(**loaded, rows=rows))
-    return reports
+def report_of(result: Path) -> Report:
+    loaded = json.loads(result.read_text())
+    rows = [Row(**row) for row in loaded.pop("rows")]
+    return Report(**loaded, rows=rows)
 
 
 def write_document(reports: list[Report], path: Path = DOCUMENT) -> None:
-    """Replaces the tables between the marks."""
-    text = path.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    tables = "\n".join(report.markdown() for report in reports)
-    path.write_text(f"{before}{BEGIN}\n{tables}{END}{after}")
+    """Puts tables between the marks: in the place of those with their titles, or behind them."""
+    before, begin, rest = path.read_text().partition(BEGIN)
+    old, end, after = rest.partition(END)
+    tables = {
+        table.partition("\n")[0]: table.rstrip() + "\n"
+        for table in re.split(r"^(?=### )", old, flags=re.MULTILINE)
+        if table.strip()
+    }
+    tables |= {f"### {report.title}": report.markdown() for report in reports}
+    path.write_text(before + begin + "\n" + "\n".join(tables.values()) + end + after)
 
 
 def main() -> None:
@@ -89,7 +90,8 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     failed = [name for name in options.only if run(name, directory, options) != 0]
     if not options.smoke and not options.no_document:
-        write_document(last_results(directory))
+        results = (directory / f"{name}.json" for name in options.only)
+        write_document([report_of(result) for result in results if result.exists()])
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

@@ -6,6 +6,7 @@ the best throughput, with Poisson arrivals. For each figure a sweep finds the se
 median; that one is the bound, measured anew in alternation with the tuned server.
 """
 
+import argparse
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -54,7 +55,7 @@ def rate_of(server: Server, message: bytes, seconds: float) -> float:
 def p99_of(server: Server, message: bytes, rate: float, seconds: float) -> float:
     """At a given rate of Poisson arrivals."""
     load = grpc_options(server.grpc, INFER, message, 1024, connections=4)
-    load.arrival, load.request_rate = _core.Arrival.POISSON, rate  # type: ignore[attr-defined]
+    load.arrival, load.request_rate = _core.Arrival.POISSON, rate
     return own_loop(load, seconds).p99_us
 
 
@@ -70,8 +71,10 @@ def sweep(servers: dict[str, Server], measure: Callable[[Server], float]) -> dic
     return {name: statistics.median(s) for name, s in zip(by_hand, samples, strict=True)}
 
 
-def compare(report: Report, subject: Subject, servers: dict[str, Server], options: object) -> None:
-    rounds, seconds = options.rounds, options.seconds  # type: ignore[attr-defined]
+def compare(
+    report: Report, subject: Subject, servers: dict[str, Server], options: argparse.Namespace
+) -> None:
+    rounds, seconds = options.rounds, options.seconds
     message = message_of(subject)
     for name, server in servers.items():
         # The tuning has to see each size a few times first.
@@ -90,7 +93,7 @@ def compare(report: Report, subject: Subject, servers: dict[str, Server], option
     report.compare(what, *against(best, rate), "rows/s", ">= 0.85")
     half = rates[best] / 2
     long = max(seconds, min(LEAST_REQUESTS / half, LONGEST_SECONDS))
-    if options.smoke:  # type: ignore[attr-defined]
+    if options.smoke:
         long = seconds
 
     def tail(server: Server) -> float:

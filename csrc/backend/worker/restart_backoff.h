@@ -8,8 +8,8 @@
 
 namespace fastserve {
 
-// Doubles from one start to the next, up to a limit, and begins anew after a long life. Not thread
-// safe.
+// Doubles from one start to the next, up to a limit, and begins anew after a life that was of use:
+// a long one, or one in which something was answered. Not thread safe.
 class RestartBackoff {
  public:
   explicit RestartBackoff(const WorkerTimes& times)
@@ -19,8 +19,8 @@ class RestartBackoff {
         next_ns_(first_ns_) {}
 
   // A worker that had been initialized has died, so long after its start.
-  void OnDeath(std::int64_t lived_ns) {
-    if (lived_ns >= long_life_ns_) next_ns_ = first_ns_;
+  void OnDeath(std::int64_t lived_ns, bool answered) {
+    if (answered || lived_ns >= long_life_ns_) next_ns_ = first_ns_;
   }
   std::int64_t Take() {
     const std::int64_t taken_ns = next_ns_;

@@ -261,7 +261,7 @@ void SupervisedWorker::OnDeath(const WorkerLife& life, const Status& reason) {
     session_ = nullptr;
   }
   tally_->OnDeath(reason, std::exchange(counts_as_ready_, false));
-  backoff_.OnDeath(clock_.NowNs() - life.started_ns());
+  backoff_.OnDeath(clock_.NowNs() - life.started_ns(), life.session()->answered());
   LOG_ERROR(reason.message());
 }
 

@@ -242,6 +242,7 @@ Status WorkerSession::OnBatchAnswered(PacketReader* reader) {
     const MutexLock lock(mutex_);
     table_.End(id, clock_.NowNs());
   }
+  answered_ = true;
   Finish(running, std::move(answers));
   return Status::Ok();
 }
@@ -291,6 +292,7 @@ Status WorkerSession::OnResponse(std::string_view body) {
   const bool rescheduled = flags == kRescheduledFlag && answer.kind == Answer::Kind::kNothing;
   if (flags > kFinalFlag && !rescheduled)
     return Broken("a RESPONSE with flags " + std::to_string(flags));
+  answered_ = true;
   const bool final = flags != 0;
   if (final) CloseRequest(handle);
   if (rescheduled) {
@@ -364,6 +366,7 @@ Status WorkerSession::OnExecuted(std::string_view body) {
     }
     table_.End(id, clock_.NowNs());
   }
+  answered_ = true;
   EndExecution(running);
   Status status;
   running.execution->rescheduled = std::move(running.rescheduled);

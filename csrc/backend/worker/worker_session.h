@@ -66,6 +66,8 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   Result<ReceiveOutcome> Receive() EXCLUDES(mutex_);
   // Set when the worker has said INITIALIZED.
   const std::optional<WorkerGreeting>& greeting() const { return greeting_; }
+  // It has responded to a request, or ended an execution.
+  bool answered() const { return answered_; }
   // Reports the executions that could not be sent, and answers what waited for READY too long.
   void Settle() EXCLUDES(mutex_);
   // When Settle has something to do; nullopt: never.
@@ -116,6 +118,7 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   const std::shared_ptr<InferenceCalls> calls_;
   const std::shared_ptr<HeldRequests> held_;
   std::optional<WorkerGreeting> greeting_;
+  bool answered_ = false;
   std::atomic<std::uint64_t> requests_taken_{0};
 
   mutable Mutex mutex_;

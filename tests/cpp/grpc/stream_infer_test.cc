@@ -12,6 +12,7 @@
 #include "backend/identity/identity.h"
 #include "grpc/server.h"
 #include "support/decoupled_puppet.h"
+#include "support/room_signal.h"
 #include "test_client.h"
 
 namespace fastserve {

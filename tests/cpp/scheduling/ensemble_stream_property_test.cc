@@ -5,26 +5,17 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <semaphore>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "support/random.h"
+#include "support/room_signal.h"
 #include "support/streaming_members.h"
 
 namespace fastserve {
 namespace {
-
-class RoomSemaphore final : public RoomHook {
- public:
-  void OnRoom(const RequestPtr& /*request*/) override { room_.release(); }
-  void Wait() { room_.acquire(); }
-
- private:
-  std::counting_semaphore<> room_{0};
-};
 
 class EnsembleStreamProperty : public StreamingEnsembleTest {
  protected:
@@ -128,7 +119,7 @@ void PlayMember(ScriptedMember* member, std::size_t hold, const std::atomic<bool
 void PlayGenerator(const RequestPtr& source, std::size_t count, std::size_t limit,
                    RecordingSink* answers) {
   for (std::size_t i = 0; i < count && !source->cancelled(); ++i) {
-    const auto room = std::make_shared<RoomSemaphore>();
+    const auto room = std::make_shared<RoomSignal>();
     const bool waits = source->congested() && source->WaitForRoom(room);
     if (waits) room->Wait();
     // Only this thread adds to what is on its way.

@@ -4,7 +4,6 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <semaphore>
 #include <string>
 #include <utility>
 #include <vector>
@@ -104,15 +103,5 @@ inline InferResponse MakeEnd(const InferRequest& request) {
   response.flags_only = true;
   return response;
 }
-
-// Lets a thread wait for the room that a request told of.
-class RoomSignal final : public RoomHook {
- public:
-  void OnRoom(const RequestPtr& /*request*/) override { room_.release(); }
-  void Wait() { room_.acquire(); }
-
- private:
-  std::counting_semaphore<> room_{0};
-};
 
 }  // namespace fastserve

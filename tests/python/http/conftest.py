@@ -109,19 +109,25 @@ def engine() -> Any:
     return engine
 
 
+class ControlledFrontEnd(HttpFrontEnd):
+    """Makes what it controls, and shows it."""
+
+    def __init__(self, engine: Engine, options: Options, timeouts: HttpTimeouts) -> None:
+        self.control = TestControl(engine)
+        super().__init__(engine, self.control, options, timeouts)
+
+
 StartFrontEnd = Callable[..., Any]
 
 
 @pytest_asyncio.fixture
 async def start(engine: Engine) -> AsyncIterator[StartFrontEnd]:
     """start(max_input=..., idle_s=...) -> a listening HttpFrontEnd with `.control`."""
-    running: list[HttpFrontEnd] = []
+    running: list[ControlledFrontEnd] = []
 
-    async def start_front_end(max_input: int = 1 << 26, **timeouts: float) -> HttpFrontEnd:
+    async def start_front_end(max_input: int = 1 << 26, **timeouts: float) -> ControlledFrontEnd:
         options = Options(http_max_input_size=max_input)
-        control = TestControl(engine)
-        front_end = HttpFrontEnd(engine, control, options, HttpTimeouts(**timeouts))
-        front_end.control = control  # type: ignore[attr-defined]
+        front_end = ControlledFrontEnd(engine, options, HttpTimeouts(**timeouts))
         await front_end.start("127.0.0.1", 0)
         running.append(front_end)
         return front_end

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <semaphore>
 
 #include "backend/worker/bls_packets.h"
 #include "backend/worker/worker_fixture.h"
 #include "backend/worker/worker_link.h"
 #include "base/clock.h"
+#include "support/room_signal.h"
 
 namespace fastserve {
 namespace {
@@ -60,12 +62,6 @@ class KeepingHost final : public InferenceHost {
   std::size_t most_waiting_ = 0;
 };
 
-class NoticesRoom final : public RoomHook {
- public:
-  void OnRoom(const RequestPtr& /*request*/) override { noticed.release(); }
-  std::binary_semaphore noticed{0};
-};
-
 std::string BlsTaken(std::uint64_t call, std::uint32_t count) {
   std::string body;
   PacketWriter writer(&body);
@@ -113,7 +109,7 @@ class DecoupledCall : public ::testing::Test {
   }
 
   const std::shared_ptr<KeepingHost> host_ = std::make_shared<KeepingHost>();
-  const std::shared_ptr<NoticesRoom> room_ = std::make_shared<NoticesRoom>();
+  const std::shared_ptr<RoomSignal> room_ = std::make_shared<RoomSignal>();
   AwaitedExecution awaited_{{MakeRequest("r", std::make_shared<RecordingSink>())}};
   std::binary_semaphore may_take_{0};
   std::binary_semaphore may_end_{0};
@@ -129,7 +125,7 @@ TEST_F(DecoupledCall, HoldsItsSenderUntilTheModelHasTakenResponses) {
   EXPECT_TRUE(request_->congested());
   ASSERT_TRUE(request_->WaitForRoom(room_));
   may_take_.release();
-  room_->noticed.acquire();
+  room_->Wait();
   EXPECT_FALSE(request_->congested());
   Respond(15);
   EXPECT_FALSE(request_->congested());
@@ -144,7 +140,7 @@ TEST_F(DecoupledCall, HoldsItsSenderWhenResponsesAreLarge) {
   EXPECT_TRUE(request_->congested());
   ASSERT_TRUE(request_->WaitForRoom(room_));
   may_take_.release();
-  room_->noticed.acquire();
+  room_->Wait();
   EXPECT_FALSE(request_->congested());
   End();
 }

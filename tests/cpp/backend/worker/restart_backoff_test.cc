@@ -18,10 +18,19 @@ TEST(RestartBackoff, DoublesUpToItsLimit) {
 TEST(RestartBackoff, BeginsAnewAfterALongLifeOnly) {
   RestartBackoff backoff{WorkerTimes{}};
   backoff.Take();
-  backoff.OnDeath(9'999 * kMs);
+  backoff.OnDeath(9'999 * kMs, /*answered=*/false);
   EXPECT_EQ(backoff.Take(), 200 * kMs);
-  backoff.OnDeath(10'000 * kMs);
+  backoff.OnDeath(10'000 * kMs, /*answered=*/false);
   EXPECT_EQ(backoff.Take(), 100 * kMs);
+}
+
+TEST(RestartBackoff, BeginsAnewAfterALifeThatAnswered) {
+  RestartBackoff backoff{WorkerTimes{}};
+  backoff.Take();
+  backoff.Take();
+  backoff.OnDeath(1 * kMs, /*answered=*/true);
+  EXPECT_EQ(backoff.Take(), 100 * kMs);
+  EXPECT_EQ(backoff.Take(), 200 * kMs);
 }
 
 }  // namespace
