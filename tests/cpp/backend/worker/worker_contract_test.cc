@@ -333,6 +333,23 @@ TEST(WorkerContract, ARestartKilledFromOutsideFailsNobody) {
   EXPECT_THAT(FloatsOf(response.outputs.at(0)), ElementsAre(2, 2));
 }
 
+// If the wait doubled from death to death, the last one would take two minutes.
+TEST(WorkerContract, AWorkerThatAnsweredIsReplacedWithoutALongerWait) {
+  constexpr int kLives = 18;
+  const auto answer_one = [](PeerEnd& peer) {
+    peer.Greet();
+    peer.Echo(peer.ExpectExecution());
+    (void)peer.ExpectExecution();
+  };
+  const ScriptedModel loaded = LoadScripted(std::vector<PeerScript>(kLives, answer_one));
+  InferResponse response;
+  for (int life = 0; life < kLives; ++life) {
+    ASSERT_TRUE(loaded.Run(1, &response).ok()) << life;
+    ASSERT_FALSE(loaded.Run(2, &response).ok()) << life;
+  }
+  EXPECT_EQ(loaded.model->worker_counts()->deaths, kLives);
+}
+
 // Its workers leave at once, and have printed what is no UTF-8.
 class PrintingLauncher final : public WorkerLauncher {
  public:
