@@ -26,7 +26,7 @@ RunningExecution ExecutionTable::Add(Execution* execution, ExecutionObserver* ob
   next_handle_ += execution->requests.size();
   for (std::size_t i = 0; spec.decoupled && i < execution->requests.size(); ++i) {
     if (!spec.sequence_batching.enabled || execution->requests[i]->sink != nullptr)
-      open_.emplace(added.first_handle + i, execution->requests[i]);
+      open_.emplace(added.first_handle + i, OpenRequest{execution->requests[i]});
   }
   return added;
 }
@@ -39,6 +39,12 @@ const RunningExecution* ExecutionTable::Find(std::uint64_t id) const {
 void ExecutionTable::End(std::uint64_t id, std::int64_t now_ns) {
   // Of executions side by side, one that ends says nothing of those before it.
   if (!running_.empty() && running_.front().id == id) last_end_ns_ = now_ns;
+  if (const RunningExecution* const ended = Find(id); ended != nullptr && !open_.empty()) {
+    const std::uint64_t end = ended->first_handle + ended->execution->requests.size();
+    for (auto at = open_.lower_bound(ended->first_handle); at != open_.end() && at->first < end;
+         ++at)
+      at->second.since_ns = now_ns;
+  }
   std::erase_if(running_, [id](const RunningExecution& running) { return running.id == id; });
 }
 
@@ -59,13 +65,18 @@ std::vector<RequestPtr> ExecutionTable::Requests(std::uint64_t first, std::uint3
   }
   if (!found.empty()) return found;
   for (auto at = open_.lower_bound(first); at != open_.end() && at->first - first < count; ++at)
-    found.push_back(at->second);
+    found.push_back(at->second.request);
   return found;
 }
 
 RequestPtr ExecutionTable::Open(std::uint64_t handle) const {
   const auto found = open_.find(handle);
-  return found == open_.end() ? nullptr : found->second;
+  return found == open_.end() ? nullptr : found->second.request;
+}
+
+void ExecutionTable::Responded(std::uint64_t handle, std::int64_t now_ns) {
+  const auto found = open_.find(handle);
+  if (found != open_.end() && found->second.since_ns != 0) found->second.since_ns = now_ns;
 }
 
 void ExecutionTable::Close(std::uint64_t handle, std::int64_t held_until_ns) {
@@ -97,7 +108,7 @@ std::vector<std::uint64_t> ExecutionTable::HandlesOf(const InferRequest& request
     }
   }
   for (const auto& [handle, open] : open_) {
-    if (open.get() == &request && std::ranges::find(handles, handle) == handles.end())
+    if (open.request.get() == &request && std::ranges::find(handles, handle) == handles.end())
       handles.push_back(handle);
   }
   return handles;
@@ -106,7 +117,7 @@ std::vector<std::uint64_t> ExecutionTable::HandlesOf(const InferRequest& request
 std::vector<RequestPtr> ExecutionTable::TakeOpen() {
   std::vector<RequestPtr> taken;
   taken.reserve(open_.size());
-  for (auto& [handle, request] : std::exchange(open_, {})) taken.push_back(std::move(request));
+  for (auto& [handle, open] : std::exchange(open_, {})) taken.push_back(std::move(open.request));
   return taken;
 }
 

@@ -49,6 +49,16 @@ class ExecutionTable {
   std::vector<RequestPtr> Requests(std::uint64_t first, std::uint32_t count) const;
   // Null when it is not open.
   RequestPtr Open(std::uint64_t handle) const;
+  // It has been sent a response.
+  void Responded(std::uint64_t handle, std::int64_t now_ns);
+  // Calls `visit(handle, since_ns)` with the open requests whose executions have ended, and since
+  // when, or since which response.
+  template <typename Visit>
+  void ForEachLeftOpen(Visit visit) const {
+    for (const auto& [handle, open] : open_) {
+      if (open.since_ns != 0) visit(handle, open.since_ns);
+    }
+  }
   // `held_until_ns`: until when its sender waited for its reader; 0: never.
   void Close(std::uint64_t handle, std::int64_t held_until_ns);
   // A request of an execution that runs is to come again. False when there is none.
@@ -64,8 +74,13 @@ class ExecutionTable {
   std::size_t running() const { return running_.size(); }
 
  private:
-  std::deque<RunningExecution> running_;      // in the order in which they were sent
-  std::map<std::uint64_t, RequestPtr> open_;  // by handle
+  struct OpenRequest {
+    RequestPtr request;
+    std::int64_t since_ns = 0;  // its execution has ended; 0: it runs
+  };
+
+  std::deque<RunningExecution> running_;       // in the order in which they were sent
+  std::map<std::uint64_t, OpenRequest> open_;  // by handle
   std::uint64_t last_id_ = 0;
   std::uint64_t next_handle_ = 1;
   std::int64_t last_end_ns_ = 0;  // of one that was the oldest

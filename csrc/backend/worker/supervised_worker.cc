@@ -89,7 +89,8 @@ void SupervisedWorker::Execute(Execution* execution, ExecutionObserver* observer
     if (phase_ == Phase::kReady) session = session_;
   }
   if (session != nullptr && session->Execute(execution, observer)) {
-    if (plan_.limits.max_requests != 0 && session->requests_taken() >= plan_.limits.max_requests)
+    if (plan_.limits.max_requests != 0 &&
+        session->requests_taken() >= recycle_at_.load(std::memory_order_relaxed))
       Drain(session);
     return;
   }
@@ -116,7 +117,37 @@ void SupervisedWorker::Drain(const std::shared_ptr<WorkerSession>& session) {
   const MutexLock lock(mutex_);
   if (phase_ != Phase::kReady || session_ != session) return;
   phase_ = Phase::kDraining;
+  drain_until_ns_ = clock_.NowNs() + plan_.times.drain_limit_ns;
   wakeup_->Notify();
+}
+
+std::int64_t SupervisedWorker::TendDraining(std::int64_t until_ns) {
+  if (stopping()) return until_ns;
+  std::int64_t drain_until_ns = kForever;
+  {
+    const MutexLock lock(mutex_);
+    if (phase_ == Phase::kDraining) drain_until_ns = drain_until_ns_;
+  }
+  if (drain_until_ns == kForever) return until_ns;
+  FailCancelled();
+  if (clock_.NowNs() >= drain_until_ns) GiveUpDraining();
+  return drain_until_ns;
+}
+
+void SupervisedWorker::GiveUpDraining() {
+  std::function<void()> on_ready;
+  {
+    const MutexLock lock(mutex_);
+    recycle_at_.store(session_->requests_taken() + plan_.limits.max_requests,
+                      std::memory_order_relaxed);
+    phase_ = Phase::kReady;
+    on_ready = on_ready_;
+  }
+  LOG_WARNING("model '" + plan_.spec->name + "': instance '" + plan_.instance_name +
+              "' is not replaced after MAX_REQUESTS_BEFORE_RESTART requests: it did not become "
+              "idle in time");
+  DispatchHeld();
+  if (on_ready) on_ready();
 }
 
 void SupervisedWorker::CheckReady(const std::function<void(Status)>& done) {
@@ -203,6 +234,7 @@ void SupervisedWorker::BecomeReady(const WorkerLife& life) {
   {
     const MutexLock lock(mutex_);
     phase_ = Phase::kReady;
+    recycle_at_.store(plan_.limits.max_requests, std::memory_order_relaxed);
     session_ = life.session();
     has_is_ready_ = life.session()->greeting()->has_is_ready;
     start_failure_ = Status::Ok();
@@ -229,7 +261,7 @@ SupervisedWorker::Outcome SupervisedWorker::Serve(WorkerLife* life) {
       (void)life->End(Status::Unavailable("was replaced"));
       return Outcome::kRecycled;
     }
-    if (const Status status = life->Step(stop_at_ns); !status.ok()) {
+    if (const Status status = life->Step(TendDraining(stop_at_ns)); !status.ok()) {
       OnDeath(*life, life->End(status));
       return Outcome::kDied;
     }

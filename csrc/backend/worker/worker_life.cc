@@ -134,8 +134,9 @@ std::int64_t WorkerLife::NextDeadline(std::int64_t until_ns) const {
   };
   consider(session_->settle_at_ns());
   if (plan_.limits.execution_timeout_ns != 0) {
-    if (const auto start = session_->oldest_start_ns())
-      consider(*start + plan_.limits.execution_timeout_ns);
+    for (const auto since : {session_->oldest_start_ns(), session_->quiet_since_ns()}) {
+      if (since) consider(*since + plan_.limits.execution_timeout_ns);
+    }
   }
   if (next_tend_ns_ != 0) consider(next_tend_ns_);
   return next == std::numeric_limits<std::int64_t>::max() ? -1 : next;
@@ -159,13 +160,17 @@ Status WorkerLife::Receive(const Ready& ready) {
 
 Status WorkerLife::CheckTimeout() const {
   if (plan_.limits.execution_timeout_ns == 0) return Status::Ok();
-  const auto start = session_->oldest_start_ns();
-  if (!start || clock_.NowNs() - *start < plan_.limits.execution_timeout_ns) return Status::Ok();
-  const double seconds = static_cast<double>(plan_.limits.execution_timeout_ns) / 1e9;
-  std::string text;
-  AppendJsonDouble(seconds, &text);
-  return Status::Unavailable("was killed, as an execution took longer than " + text +
-                             " s (EXECUTION_TIMEOUT_SECONDS)");
+  const auto is_late = [this](std::optional<std::int64_t> since) {
+    return since && clock_.NowNs() - *since >= plan_.limits.execution_timeout_ns;
+  };
+  const bool late = is_late(session_->oldest_start_ns());
+  if (!late && !is_late(session_->quiet_since_ns())) return Status::Ok();
+  std::string text("was killed, as ");
+  text += late ? "an execution took" : "a request of a past execution had no response for";
+  text += " longer than ";
+  AppendJsonDouble(static_cast<double>(plan_.limits.execution_timeout_ns) / 1e9, &text);
+  text += " s (EXECUTION_TIMEOUT_SECONDS)";
+  return Status::Unavailable(std::move(text));
 }
 
 void WorkerLife::Tend(bool idle) {

@@ -57,6 +57,14 @@ Result<WorkerLimits> ReadWorkerLimits(const ModelSpec& spec) {
                              ReadSeconds(spec, "EXECUTION_TIMEOUT_SECONDS"));
   FASTSERVE_ASSIGN_OR_RETURN(limits.memory_limit_bytes, ReadCount(spec, "MEMORY_LIMIT_BYTES"));
   FASTSERVE_ASSIGN_OR_RETURN(limits.max_requests, ReadCount(spec, "MAX_REQUESTS_BEFORE_RESTART"));
+  const SequenceBatchingSpec& sequences = spec.sequence_batching;
+  if (limits.max_requests != 0 && sequences.enabled && sequences.states.empty()) {
+    return Status::InvalidArgument(
+        "model '" + spec.name +
+        "': a new worker would not know the sequences that the one before it has begun; remove "
+        "parameter 'MAX_REQUESTS_BEFORE_RESTART', or keep the sequences' state in "
+        "'sequence_batching { state }'");
+  }
   if (const auto setting = spec.backend_config.find(kInitializeSetting);
       setting != spec.backend_config.end()) {
     FASTSERVE_ASSIGN_OR_RETURN(limits.initialize_limit_ns,

@@ -21,6 +21,8 @@ struct WorkerTimes {
   std::int64_t first_backoff_ns = 100'000'000;
   std::int64_t longest_backoff_ns = 30'000'000'000;
   std::int64_t long_life_ns = 10'000'000'000;  // after it the back-off begins anew
+  // For a worker that has had enough requests to become idle; then it goes on.
+  std::int64_t drain_limit_ns = 5'000'000'000;
   std::int64_t stop_grace_ns = 5'000'000'000;  // for what runs when the model is stopped
   std::int64_t finalize_limit_ns = 30'000'000'000;
 };

@@ -146,6 +146,16 @@ std::optional<std::int64_t> WorkerSession::oldest_start_ns() const {
   return start;
 }
 
+std::optional<std::int64_t> WorkerSession::quiet_since_ns() const {
+  const MutexLock lock(mutex_);
+  std::optional<std::int64_t> first;
+  table_.ForEachLeftOpen([&](std::uint64_t handle, std::int64_t since_ns) {
+    since_ns = std::max(since_ns, held_->HeldUntil(handle));
+    first = std::min(first.value_or(since_ns), since_ns);
+  });
+  return first;
+}
+
 Result<ReceiveOutcome> WorkerSession::Receive() {
   DeliveryScope delivery;
   ReceiveOutcome outcome = ReceiveOutcome::kPacket;
@@ -283,6 +293,7 @@ Status WorkerSession::OnResponse(std::string_view body) {
   {
     const MutexLock lock(mutex_);
     request = table_.Open(handle);
+    if (options_.watches_executions) table_.Responded(handle, clock_.NowNs());
   }
   if (request == nullptr)
     return Broken("a response to request " + std::to_string(handle) + ", which is not open");

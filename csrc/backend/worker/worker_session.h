@@ -75,6 +75,10 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   // When the oldest execution can have begun, or a reader that it was waiting for had caught up;
   // now while it waits for one. nullopt: nothing runs.
   std::optional<std::int64_t> oldest_start_ns() const EXCLUDES(mutex_);
+  // Of the requests that are open though their executions have ended: when the one that waits
+  // longest had its last response, or its execution ended, or its reader had caught up. nullopt:
+  // there is none.
+  std::optional<std::int64_t> quiet_since_ns() const EXCLUDES(mutex_);
   // The worker is gone: everything it held fails.
   void End(const Status& reason) EXCLUDES(mutex_);
 

@@ -53,6 +53,7 @@ class ControlPlane:
         self._explicit = settings.explicit
         self._strict_readiness = settings.strict_readiness
         self._log_file = settings.log_file
+        self._asked: dict[tuple[str, int | None], asyncio.Future[Any]] = {}
         self._metrics: Callable[[], str] = engine.metrics_text
 
     # --- health ---
@@ -74,7 +75,18 @@ class ControlPlane:
             return False
         if not self._engine.readiness_is_asked(name, number):
             return True
-        return await asyncio.to_thread(self._engine.why_not_ready, name, number) is None
+        return await asyncio.shield(self._why_not_ready(name, number)) is None
+
+    def _why_not_ready(self, name: str, number: int | None) -> asyncio.Future[Any]:
+        """One question at a time to a model, however many ask: it may hang for seconds."""
+        asked = self._asked.get((name, number))
+        if asked is None:
+            asked = asyncio.ensure_future(
+                asyncio.to_thread(self._engine.why_not_ready, name, number)
+            )
+            asked.add_done_callback(lambda _: self._asked.pop((name, number)))
+            self._asked[name, number] = asked
+        return asked
 
     def update_readiness(self) -> None:
         """Tells the core whether the server is ready; called when a model's state changed."""

@@ -96,6 +96,11 @@ def test_async_exec_in_an_event_loop_of_the_model(run_execute):
         ("def execute", "for r in request.exec(decoupled=True):"),
         ("async def execute", "for r in await request.async_exec(decoupled=True):"),
         ("async def execute", "async for r in await request.async_exec(decoupled=True):"),
+        (
+            "async def execute",
+            "for r in (await __import__('asyncio').wait([request.async_exec(decoupled=True)]))[0]"
+            ".pop().result():",
+        ),
     ],
 )
 def test_a_decoupled_request_has_an_iterator(run_execute, head, loop):

@@ -228,6 +228,29 @@ def test_a_cancellation_is_seen_by_a_thread_while_the_worker_is_idle(run_model):
     assert (answer.code, answer.message, answer.flags) == (7, "stopped", 1)
 
 
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_a_cancellation_that_comes_before_the_execution_is_seen(run_execute, decoupled):
+    peer = run_execute(
+        """
+        import time
+        sender = requests[0].get_response_sender()
+        while requests[0].request_id() == "first" and not sender.is_cancelled():
+            time.sleep(0.001)
+        response = pb_utils.InferenceResponse(parameters={"c": requests[0].is_cancelled()})
+        sender.send(response, 1)
+        """,
+        decoupled,
+    )
+    first, second, third = Request(id="first"), Request(), Request()
+    executions = [peer.start([request]) for request in (first, second, third)]
+    peer.cancel(second.handle)
+    peer.cancel(first.handle)
+    answers = [
+        peer.response() if decoupled else peer.responses(execution)[0] for execution in executions
+    ]
+    assert [answer.parameters for answer in answers] == ['{"c": true}'] * 2 + ['{"c": false}']
+
+
 def test_coroutines_of_two_batches_run_side_by_side(run_model):
     peer = run_model(
         """

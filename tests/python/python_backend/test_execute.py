@@ -376,10 +376,26 @@ def test_a_coroutine_that_a_plain_execute_returns_is_awaited(run_model, batches)
         call = peer.bls_request()
         assert call.callers == [request.handle]
         peer.bls_respond(call.call)
-    for execution in executions:
+    for calls, execution in enumerate(executions, 1):
         (answer,) = peer.responses(execution)
-        assert json.loads(answer.parameters) == {"calls": batches}
+        assert json.loads(answer.parameters) == {"calls": calls}
     assert "ValueError: bad" in peer.execute(Request(id="bad"))[0].message
+    assert peer.finalize() == 0
+
+
+def test_coroutines_of_a_model_that_is_not_decoupled_run_one_by_one(run_execute):
+    peer = run_execute(
+        """
+        self.id = requests[0].request_id()
+        await pb_utils.InferenceRequest(model_name="x").async_exec()
+        return [pb_utils.InferenceResponse(parameters={"id": self.id})]
+        """,
+        head="async def execute",
+    )
+    executions = [peer.start([Request(id=name)]) for name in "abc"]
+    for name, execution in zip("abc", executions, strict=True):
+        peer.bls_respond(peer.bls_request().call)
+        assert json.loads(peer.responses(execution)[0].parameters) == {"id": name}
     assert peer.finalize() == 0
 
 

@@ -177,6 +177,50 @@ def test_a_coroutine_fails_at_the_limit_after_what_waits(run_model):
     assert "the reader of the request does not keep up" in message
 
 
+# The response that waits is given up for an error.
+GIVES_UP = """
+import asyncio
+
+
+class TritonPythonModel:
+    async def execute(self, requests):
+        for request in requests:
+            sender = request.get_response_sender()
+            sender.send(self.response())
+            if request.request_id() == "slow":
+                while not requests[-1].is_cancelled():
+                    await asyncio.sleep(0)
+                sender.send(self.response())
+                late = asyncio.ensure_future(asyncio.to_thread(sender.send, self.response()))
+                await asyncio.wait([late], timeout=0.1)
+                sender.send(pb_utils.InferenceResponse(error=pb_utils.TritonError("too slow")), 1)
+                try:
+                    await late
+                except pb_utils.TritonModelException as closed:
+                    assert "has been closed" in str(closed)
+                    self.response = lambda: pb_utils.InferenceResponse(parameters={"closed": True})
+            else:
+                sender.send(flags=1)
+
+    def response(self):
+        return pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.zeros(20_000, np.int8))])
+"""
+
+
+def test_an_error_does_not_wait_behind_a_response_that_waits(run_model):
+    peer = run_model(SMALL.format(limit="REQUEST_BYTES") + GIVES_UP, True)
+    slow, gate = Request(id="slow"), Request()
+    peer.start([slow, gate])
+    assert peer.response().handle == slow.handle
+    peer.hold(slow.handle)
+    peer.cancel(gate.handle)
+    answer = peer.response()
+    assert (answer.handle, answer.parameters) == (gate.handle, '{"closed": true}')
+    assert peer.response().flags == 1
+    peer.go_on(slow.handle)
+    assert [peer.response().message for _ in range(2)] == ["", "too slow"]
+
+
 def test_an_exception_comes_after_what_waits(run_model):
     source = PLAIN.replace("for sender in senders: sender.send(flags=1)", "raise ValueError('x')")
     case = Case(run_model(source, True))

@@ -169,6 +169,7 @@ class WorkerPeer:
         self.packets: deque[tuple[str, bytes]] = deque()
         self.log: list[tuple[int, str]] = []
         self.answers = b""  # what is left of RESPONSES
+        self.answered: dict[int, list[Response]] = {}  # by execution, read before asked for
         self._numbers = iter(range(1, 1 << 31))
 
     # ---- packets
@@ -315,14 +316,14 @@ class WorkerPeer:
         return self.responses(execution)
 
     def responses(self, execution: int) -> list[Response]:
-        cursor = Cursor(self.answers or self.receive("RESPONSES"))
-        number, count, segment, offset, length = cursor.take("QIIQQ")
-        assert number == execution
-        answers = [self._read_response(cursor) for _ in range(count)]
-        self.answers = cursor.body[cursor.at :]
-        if length:
-            self.release(segment, offset)
-        return answers
+        while execution not in self.answered:
+            cursor = Cursor(self.answers or self.receive("RESPONSES"))
+            number, count, segment, offset, length = cursor.take("QIIQQ")
+            self.answered[number] = [self._read_response(cursor) for _ in range(count)]
+            self.answers = cursor.body[cursor.at :]
+            if length:
+                self.release(segment, offset)
+        return self.answered.pop(execution)
 
     def response(self) -> Response:
         """The next RESPONSE."""

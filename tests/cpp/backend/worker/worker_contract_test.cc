@@ -389,49 +389,6 @@ TEST(WorkerContract, AModelThatDoesNotInitializeDoesNotLoad) {
   EXPECT_THAT(instance.status().message(), HasSubstr("ImportError: no module"));
 }
 
-TEST(WorkerContract, RecyclingLosesNoRequestAndIsNoDeath) {
-  auto spec = MakeSpec("python", 8);
-  spec->parameters["MAX_REQUESTS_BEFORE_RESTART"] = "3";
-  const ScriptedModel loaded = LoadScripted({}, spec);
-  InferResponse response;
-  for (int i = 0; i < 20; ++i) {
-    const Status status = loaded.Run(static_cast<float>(i), &response);
-    ASSERT_TRUE(status.ok()) << status.message();
-  }
-  EXPECT_EQ(loaded.model->worker_counts()->deaths, 0U);
-  EXPECT_EQ(loaded.model->worker_counts()->restarts, 6U);
-  EXPECT_TRUE(loaded.model->Ready().ok());
-}
-
-TEST(WorkerContract, AnExecutionPastItsLimitKillsTheWorker) {
-  auto spec = MakeSpec("python", 8);
-  spec->parameters["EXECUTION_TIMEOUT_SECONDS"] = "0.02";
-  const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
-                                              peer.Greet();
-                                              (void)peer.ExpectExecution();
-                                              peer.Expect(PacketKind::kFinalize);
-                                            }},
-                                            spec);
-  InferResponse response;
-  EXPECT_THAT(loaded.Run(1, &response).message(),
-              HasSubstr("an execution took longer than 0.02 s (EXECUTION_TIMEOUT_SECONDS)"));
-  EXPECT_TRUE(loaded.Run(1, &response).ok());
-}
-
-TEST(WorkerContract, LimitsThatAreNoNumbersAreRefused) {
-  const auto backend = CreateWorkerBackend({});
-  for (const char* name :
-       {"EXECUTION_TIMEOUT_SECONDS", "MEMORY_LIMIT_BYTES", "MAX_REQUESTS_BEFORE_RESTART"}) {
-    for (const char* value : {"", "-1", "many", "1x", "nan"}) {
-      auto spec = MakeSpec("python", 8);
-      spec->parameters[name] = value;
-      const auto model = backend->LoadModel(spec);
-      EXPECT_EQ(model.status().code(), StatusCode::kInvalidArgument) << name << value;
-      EXPECT_THAT(model.status().message(), HasSubstr(name));
-    }
-  }
-}
-
 TEST(WorkerContract, IsReadyIsAskedWhenTheModelHasIt) {
   const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
     peer.Greet({.has_is_ready = true});

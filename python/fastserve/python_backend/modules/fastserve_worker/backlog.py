@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import traceback
@@ -10,7 +11,7 @@ from typing import Any, Callable, Deque, Sequence, Tuple
 
 from . import wire
 from .channel import RESPONSE, Channel
-from .errors import TritonError, TritonModelException
+from .errors import NoRoom, TritonError, TritonModelException
 from .messages import RESPONSE_FINAL, InferenceResponse
 from .responses import snapshot
 
@@ -95,34 +96,46 @@ class Backlog:
     def add(
         self, handle: int, flags: int, response: Any, names: Sequence[str], *, may_wait: bool
     ) -> bool:
-        """Queues a response; False when the request is not held (any more). TritonModelException
-        when there is no room and the calling thread must not wait for it.
+        """Queues a response; False when the request is not held (any more). When there is no room,
+        NoRoom, or TritonModelException if the calling thread must not wait for it.
         """
         if response is not None:
             wire.check_response(response, names)
             response = snapshot(response)
         size = _size(response)
-        while True:
-            with self._changed:
+        with self._changed:
+            held = self._held.get(handle)
+            if held is None:
+                return False
+            if held.failure:
+                self._refuse(handle, held.failure, flags)
+                return True
+            if not self._has_room(held, response):
+                if may_wait:
+                    raise NoRoom(functools.partial(self._await_room, handle, response))
+                raise TritonModelException(
+                    f"the reader of the request does not keep up: {len(held.queue)} responses "
+                    f"of {held.bytes} bytes wait for it; the limits are {REQUEST_BYTES} bytes "
+                    f"of one request and {WORKER_BYTES} of all"
+                )
+            held.queue.append((response, flags, names, size))
+            held.bytes += size
+            self._bytes += size
+            if not held.paused:
+                self._wake()
+            elif flags:
+                self._changed.notify_all()  # who waits for room comes too late
+            return True
+
+    def _await_room(self, handle: int, response: Any) -> None:
+        """Or until the request is not held any more, has failed, or is sent nothing more."""
+        with self._changed:
+            while True:
                 held = self._held.get(handle)
-                if held is None:
-                    return False
-                if held.failure:
-                    self._refuse(handle, held.failure, flags)
-                    return True
-                if self._has_room(held, response):
-                    held.queue.append((response, flags, names, size))
-                    held.bytes += size
-                    self._bytes += size
-                    if not held.paused:
-                        self._wake()
-                    return True
-                if not may_wait:
-                    raise TritonModelException(
-                        f"the reader of the request does not keep up: {len(held.queue)} responses "
-                        f"of {held.bytes} bytes wait for it; the limits are {REQUEST_BYTES} bytes "
-                        f"of one request and {WORKER_BYTES} of all"
-                    )
+                if held is None or held.failure or self._has_room(held, response):
+                    return
+                if held.queue[-1][1]:
+                    return
                 self._take_over()
                 self._changed.wait()
 

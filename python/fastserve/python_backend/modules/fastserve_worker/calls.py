@@ -10,7 +10,7 @@ import json
 import struct
 import threading
 from collections import deque
-from typing import Any, Awaitable, Callable, Deque, Dict, Iterator, List, Tuple
+from typing import Any, Awaitable, Callable, Coroutine, Deque, Dict, Iterator, List, Tuple
 
 from . import wire
 from .channel import BLS_CANCEL, BLS_REQUEST, BLS_TAKEN, CALL, Channel, Waiter
@@ -121,8 +121,8 @@ class Calls:
     def execute_async(self, request: InferenceRequest, decoupled: bool) -> Awaitable[Any]:
         call = self._send(request, decoupled)
         if decoupled:
-            return _ready(ResponseIterator(self, call))
-        return self._only_response(call)
+            return _future_of(_ready(ResponseIterator(self, call)))
+        return _future_of(self._await_response(call))
 
     async def next_response_async(self, call: _Call) -> InferenceResponse | None:
         while not call.responses:
@@ -190,14 +190,6 @@ class Calls:
         known = callers.get()
         return known if known != NOBODY else self.default_callers()
 
-    def _only_response(self, call: _Call) -> Awaitable[Any]:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return self._await_response(call)
-        # A future, as code that gathers or waits for several of them expects.
-        return asyncio.ensure_future(self._await_response(call), loop=loop)
-
     async def _await_response(self, call: _Call) -> InferenceResponse:
         try:
             response = await self.next_response_async(call)
@@ -232,8 +224,9 @@ class Calls:
         """The function's value. TritonModelException with the server's text when it fails."""
         number = next(self._numbers)
         waiter = Waiter()
+        body = self._function(number, method, arguments)
         self._returns[number] = waiter
-        self._channel.send(CALL, self._function(number, method, arguments))
+        self._channel.send(CALL, body)
         self._channel.wait(waiter)
         result = self._returns.pop(number)
         if result["error"] is not None:
@@ -262,7 +255,19 @@ class Calls:
 
     def _function(self, number: int, method: str, arguments: Dict[str, Any]) -> bytes:
         message = {"method": method, "args": arguments}
-        return _CALL.pack(number) + json.dumps(message).encode()
+        try:
+            return _CALL.pack(number) + json.dumps(message).encode()
+        except (TypeError, ValueError) as failure:
+            raise TritonModelException(f"{method}: {failure}") from failure
+
+
+def _future_of(coroutine: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
+    """In an event loop a future, as code that gathers or waits for several of them expects."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return coroutine
+    return asyncio.ensure_future(coroutine, loop=loop)
 
 
 async def _ready(value: Any) -> Any:

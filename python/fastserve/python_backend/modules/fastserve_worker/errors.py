@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
+from typing import Callable
 
 # What a model raises to end its process. Whatever else it raises is an error of its requests.
 PASSING = (SystemExit, KeyboardInterrupt)
@@ -13,6 +14,14 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 
 class TritonModelException(Exception):  # noqa: N818  the name is Triton's
     """What the functions and classes of `triton_python_backend_utils` raise."""
+
+
+class NoRoom(Exception):  # noqa: N818  no error: it can be sent later
+    """A response that its sender is to keep until `wait`, which blocks, has returned."""
+
+    def __init__(self, wait: Callable[[], None]) -> None:
+        super().__init__()
+        self.wait = wait
 
 
 class TritonError:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
+import queue
 import struct
 import sys
+import threading
 import traceback
-from typing import Any, Dict, List, Sequence, Set, Tuple
+from collections import deque
+from typing import Any, Deque, Dict, List, Sequence, Set, Tuple
 
 from . import wire
 from .calls import callers
-from .channel import EXECUTED, RESPONSE
-from .errors import PASSING, TritonError, TritonModelException, describe
+from .channel import EXECUTED, RESPONSE, RESPONSES
+from .errors import PASSING, NoRoom, TritonError, TritonModelException, describe
 from .messages import RELEASE_RESCHEDULE, RESPONSE_FINAL, InferenceRequest, InferenceResponse
 from .responses import Answer, Batch, InferenceResponseSender
 from .worker_state import WorkerState
@@ -52,13 +56,19 @@ class Executor:
         self._empty_rows = empty_rows
         self._batches_with_gaps: Dict[int, List[int]] = {}  # handles of all rows
         self._tasks: Set[Any] = set()
+        self._waiting: Deque[bytes] = deque()
         self._first: Any = None  # the coroutine that showed that there are any
+        # Batches whose senders have answered after `execute` returned. Its put() may be called
+        # within a garbage collection.
+        self._late: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        self._late_thread: threading.Thread | None = None
         self.is_async = inspect.iscoroutinefunction(model.execute)
 
     def run(self, body: bytes) -> None:
-        """Executes a batch; async: starts to."""
+        """Executes a batch; async: starts to, when it is its turn."""
         if self.is_async:
-            self._add_task(self._run_async(body))
+            self._waiting.append(body)
+            self._begin_next()
             return
         self._state.execution_starts()
         try:
@@ -79,6 +89,12 @@ class Executor:
         if self._first is not None:
             self._add_task(self._first)
             self._first = None
+        self._begin_next()
+
+    def _begin_next(self) -> None:
+        """As in Triton, coroutines of a model that is not decoupled run one by one."""
+        while self._waiting and self._first is None and (self._decoupled or not self._tasks):
+            self._add_task(self._run_async(self._waiting.popleft()))
 
     def _go_async(self, first: Any) -> None:
         """`execute` is no coroutine function, but has returned a coroutine."""
@@ -101,19 +117,21 @@ class Executor:
             # Not the model's, whose exceptions are answers: nobody would answer this batch.
             traceback.print_exception(type(failure), failure, failure.__traceback__)
             raise SystemExit(1)
+        self._begin_next()
 
     # ---- models that return their responses
 
     def _run_plain(self, body: bytes) -> None:
         batch = self._start(body)
         try:
-            result = self._execute(batch.requests)
+            # A list of its own, which the model may change.
+            result = self._execute(list(batch.requests))
             if type(result) is not list and asyncio.iscoroutine(result):
                 self._go_async(self._await_plain(batch, result))
                 return
-            if result is None and batch.waiter is not None:
-                batch.returned()
-                self._channel.wait(batch.waiter)
+            if batch.has_senders:
+                if not self._is_answered(batch, result):
+                    return
                 result = batch.responses
             batch.answers = self._answers(batch.requests, result)
         except PASSING:
@@ -121,7 +139,7 @@ class Executor:
         except BaseException as failure:
             batch.answers = self._failures(batch.requests, failure)
         result = None
-        self._end(batch)
+        self._channel.post_answers(*self._end(batch))
 
     async def _run_async(self, body: bytes) -> None:
         if self._decoupled:
@@ -132,13 +150,12 @@ class Executor:
     async def _await_plain(self, batch: Batch, coroutine: Any = None) -> None:
         """`coroutine`: what `execute` has returned, if it was called already."""
         try:
-            result = coroutine or self._execute(batch.requests)
+            result = coroutine or self._execute(list(batch.requests))
             if asyncio.iscoroutine(result):
                 result = await result
-            if result is None and batch.waiter is not None:
-                batch.returned()
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(None, self._channel.wait, batch.waiter)
+            if batch.has_senders:
+                if not self._is_answered(batch, result):
+                    return
                 result = batch.responses
             batch.answers = self._answers(batch.requests, result)
         except PASSING:
@@ -146,16 +163,47 @@ class Executor:
         except BaseException as failure:
             batch.answers = self._failures(batch.requests, failure)
         result = None
-        self._end(batch)
+        self._channel.post_answers(*self._end(batch))
         self._channel.send_answers()
+
+    def _is_answered(self, batch: Batch, result: Any) -> bool:
+        """Whether `execute` has returned, or senders have sent, what answers the batch. If not, it
+        is answered when the last sender has: the next batch need not wait for it.
+        """
+        if result is not None:
+            _check_responses(batch.requests, result)
+        if self._late_thread is None:
+            self._late_thread = threading.Thread(
+                target=self._end_late_ones, name="fastserve-late", daemon=True
+            )
+            self._late_thread.start()
+        return batch.returned(result)
+
+    def _end_late_ones(self) -> None:
+        try:
+            while True:
+                self._end_late(self._late.get())
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)  # nobody would answer those batches
+
+    def _end_late(self, batch: Batch) -> None:
+        try:
+            batch.answers = self._answers(batch.requests, batch.responses)
+        except Exception as failure:
+            batch.answers = self._failures(batch.requests, failure)
+        body, gone = self._end(batch)
+        self._channel.send(RESPONSES, body)
+        for block in gone:
+            self._channel.released(block)
+        self._channel.settle_releases()
 
     def _start(self, body: bytes) -> Batch:
         execution, rows = wire.read_batch(self._channel, body)
         requests = rows if self._empty_rows else self._without_gaps(execution, rows)
-        batch = Batch(self._channel, execution, requests)
-        live = self._state.live
+        batch = Batch(execution, requests, self._late.put)
         for request in requests:
-            live[request._handle] = request._cancelled
+            self._state.begin(request)
             request._sender = batch.sender
         self._work_for(requests)
         return batch
@@ -174,33 +222,25 @@ class Executor:
                 return [row for row in rows if row._handle]
         return rows
 
-    def _end(self, batch: Batch) -> None:
-        """Only `batch`, and perhaps the model, refers to requests and responses."""
+    def _end(self, batch: Batch) -> Tuple[bytes, Sequence[Tuple[int, int, int]]]:
+        """RESPONSES, and the blocks that go with it. Only `batch`, and perhaps the model, refers to
+        requests and responses.
+        """
         live = self._state.live
         for request in batch.requests:
             live.pop(request._handle, None)
             request._sender = None  # it refers to all requests of the batch
         del request
-        if batch.waiter is not None:
+        if batch.has_senders:
             batch.close()
         if batch.execution in self._batches_with_gaps:
             handles = self._batches_with_gaps.pop(batch.execution)
             given = iter(batch.answers)
             batch.answers = [next(given) if handle else (wire.NOTHING, ()) for handle in handles]
-        body, gone = wire.pack_responses(
-            self._channel, batch.execution, batch.answers, batch.let_go
-        )
-        self._channel.post_answers(body, gone)
+        return wire.pack_responses(self._channel, batch.execution, batch.answers, batch.let_go)
 
     def _answers(self, requests: List[InferenceRequest], result: Any) -> Answers:
-        if not isinstance(result, (list, tuple)):
-            raise TritonModelException(
-                f"execute returned {type(result).__name__}, expected a list of InferenceResponse"
-            )
-        if len(result) != len(requests):
-            raise TritonModelException(
-                f"execute returned {len(result)} responses for {len(requests)} requests"
-            )
+        _check_responses(requests, result)
         return [
             (response, request._requested)
             if type(response) is InferenceResponse
@@ -236,7 +276,7 @@ class Executor:
         execution, requests, owed = self._start_decoupled(body)
         end = _EXECUTED.pack(execution, 0)
         try:
-            result = self._execute(requests)
+            result = self._execute(list(requests))
             if result is not None and asyncio.iscoroutine(result):
                 self._go_async(self._await_decoupled(requests, owed, result))
             else:
@@ -278,7 +318,7 @@ class Executor:
         self, requests: List[InferenceRequest], owed: List[Answer], coroutine: Any = None
     ) -> None:
         try:
-            result = coroutine or self._execute(requests)
+            result = coroutine or self._execute(list(requests))
             self._check_returned(await result if asyncio.iscoroutine(result) else result)
             self._reschedule(requests)
         except PASSING:
@@ -290,10 +330,9 @@ class Executor:
     def _start_decoupled(self, body: bytes) -> Tuple[int, List[InferenceRequest], List[Answer]]:
         execution, rows = wire.read_batch(self._channel, body)
         requests = [row for row in rows if row._handle]  # nobody waits for the others
-        live = self._state.live
         owed = []
         for request in requests:
-            live[request._handle] = request._cancelled
+            self._state.begin(request)
             deliver = functools.partial(self._deliver, request._handle, request._requested)
             request._answer = Answer(deliver, request._cancelled)
             request._sender = _sender
@@ -305,7 +344,7 @@ class Executor:
         """One response of a decoupled request; its end when `flags` say so."""
         try:
             body = self._pack(handle, names, response, flags)
-        except TritonModelException:
+        except (TritonModelException, NoRoom):
             raise
         except Exception as failure:
             raise TritonModelException(f"the response cannot be sent: {failure}") from failure
@@ -344,6 +383,17 @@ class Executor:
                 self._state.live.pop(request._handle, None)
                 handles.append(request._handle)
         return handles
+
+
+def _check_responses(requests: List[InferenceRequest], result: Any) -> None:
+    if not isinstance(result, (list, tuple)):
+        raise TritonModelException(
+            f"execute returned {type(result).__name__}, expected a list of InferenceResponse"
+        )
+    if len(result) != len(requests):
+        raise TritonModelException(
+            f"execute returned {len(result)} responses for {len(requests)} requests"
+        )
 
 
 def _sender(request: InferenceRequest) -> InferenceResponseSender:

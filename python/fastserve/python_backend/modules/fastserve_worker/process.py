@@ -16,7 +16,8 @@ import struct
 import sys
 import threading
 import traceback
-from typing import Any, Callable, NoReturn
+from collections import deque
+from typing import Any, Callable, Deque, NoReturn
 
 from . import current, messages, user_model, wire
 from .channel import (
@@ -159,6 +160,10 @@ class Worker:
         self._model: Any = None
         self._executor: Executor | None = None
         self._has_is_ready = False
+        # Of CHECK_READY, for the thread that answers them while `execute` runs.
+        self._tokens: Deque[int] = deque()
+        self._is_asking = False
+        self._asking = threading.Lock()  # guards both
         self._finalizing = False
         calls = self._state.calls
         channel.handlers.update(
@@ -291,11 +296,8 @@ class Worker:
             ending.add_done_callback(lambda task: task.exception())
 
     def _cancel(self, body: bytes) -> None:
-        live = self._state.live
         for (handle,) in _HANDLES.iter_unpack(body):
-            cancelled = live.get(handle)
-            if cancelled is not None:
-                cancelled[0] = True
+            self._state.cancel(handle)
 
     def _hold(self, body: bytes) -> None:
         """A request's reader does not keep up: its responses are to wait."""
@@ -318,14 +320,30 @@ class Worker:
         elif self._state.redirect is not None:
             self._state.redirect(self._ready_in_loop, token)
         elif self._state.executing:
-            # `execute` may take long; the model is asked beside it.
-            threading.Thread(target=self._ready_now, args=(token,), daemon=True).start()
+            # `execute` may take long; the model is asked beside it, by one thread.
+            with self._asking:
+                self._tokens.append(token)
+                start, self._is_asking = not self._is_asking, True
+            if start:
+                threading.Thread(target=self._ready_beside, daemon=True).start()
         else:
             self._state.deliver(self._ready_now, token)
 
     def _ready_in_loop(self, token: int) -> None:
         task = asyncio.ensure_future(user_model.check_ready_async(self._model))
         task.add_done_callback(lambda ended: self._answer_ready(token, ended.result))
+
+    def _ready_beside(self) -> None:
+        while True:
+            with self._asking:
+                self._is_asking = bool(self._tokens)
+                if not self._is_asking:
+                    return
+                token = self._tokens.popleft()
+            try:
+                self._ready_now(token)
+            except SystemExit as end:
+                _end(_status(end))  # as on the main thread
 
     def _ready_now(self, token: int) -> None:
         self._answer_ready(token, lambda: user_model.check_ready(self._model))

@@ -8,11 +8,10 @@ from typing import Any, Callable, List, Sequence, Tuple
 from weakref import ref
 
 from . import current
-from .channel import Channel, Waiter
-from .errors import TritonError, TritonModelException
+from .errors import NoRoom, TritonError, TritonModelException
 from .messages import RESPONSE_FINAL, InferenceRequest, InferenceResponse
 
-# (response or None, flags); raises when the response cannot be sent.
+# (response or None, flags); raises when the response cannot be sent, NoRoom when it can be later.
 Deliver = Callable[[Any, int], None]
 
 
@@ -33,6 +32,16 @@ class Answer:
 
     def send(self, response: InferenceResponse | None, flags: int) -> None:
         current.worker()  # raises in a forked child, whose sending would reach nobody
+        while True:
+            try:
+                self._send_now(response, flags)
+                return
+            except NoRoom as full:
+                wait = full.wait
+            # Without the lock: an error, or the end, must not wait behind this response.
+            wait()
+
+    def _send_now(self, response: InferenceResponse | None, flags: int) -> None:
         with self._lock:
             if self.closed:
                 raise TritonModelException(
@@ -97,39 +106,43 @@ class InferenceResponseSender:
 
 class Batch:
     """Requests on their way through a model that is not decoupled, and what answers them: what it
-    returns, or `responses`, which it sends. Senders are thread-safe; they cost next to nothing
-    until the first one is asked for.
+    returns, or sends. Senders are thread-safe; they cost next to nothing until the first one is
+    asked for.
 
     Invariants: 1. only senders keep an Answer, so that the last one dropped ends its request;
-    2. `waiter` is done when `execute` has returned and no request is open.
+    2. `end` is called at most once, when the last request has ended and returned() was False.
     """
 
     __slots__ = (
         "_answers",
-        "_channel",
+        "_end",
         "_index",
         "_open",
         "_returned",
         "answers",
         "execution",
+        "has_senders",
         "requests",
         "responses",
-        "waiter",
     )
 
     # By request, what is sent to the server (wire.pack_responses). Set before the end.
     answers: List[Tuple[Any, Sequence[str]]]
-    responses: List[InferenceResponse | None]
+    # With senders: by request, what was sent or returned.
+    responses: List[Any]
 
-    def __init__(self, channel: Channel, execution: int, requests: List[InferenceRequest]) -> None:
-        self._channel = channel
+    def __init__(
+        self, execution: int, requests: List[InferenceRequest], end: Callable[[Batch], None]
+    ) -> None:
+        """`end` is called by any thread, perhaps within a garbage collection."""
         self.execution = execution
         self.requests = requests
-        self.waiter: Waiter | None = None
+        self.has_senders = False
+        self._end = end
 
     def sender(self, request: InferenceRequest) -> InferenceResponseSender:
         with _lock:
-            if self.waiter is None:
+            if not self.has_senders:
                 self._begin()
             at = self._index[id(request)]
             known = self._answers[at]
@@ -142,25 +155,37 @@ class Batch:
                 self._open += not answer.closed
         return InferenceResponseSender(answer)
 
-    def returned(self) -> None:
-        """`execute` has returned: who has no sender gets none."""
+    def returned(self, given: Sequence[Any] | None) -> bool:
+        """`execute` has returned: who has no sender gets none, and what it answers needs none.
+        Whether nothing is open; else `end` is called when that is so. With senders only.
+        """
+        given = given or ()
+        closed = sum(self._close(at) for at, one in enumerate(given) if one is not None)
         with _lock:
+            for at, one in enumerate(given):
+                if one is not None:
+                    self.responses[at] = one
+            self._open -= closed
             self._returned = True
-            self._complete()
+            return not self._open
 
     def let_go(self) -> None:
         """No one but the model refers to the requests and responses from here on."""
         self.answers.clear()
         del self.requests
-        if self.waiter is not None:
+        if self.has_senders:
             del self.responses
 
     def close(self) -> None:
-        """Nothing more is sent. After the first sender() only."""
-        for known in self._answers:
-            answer = known() if known is not None else None
-            if answer is not None:
-                answer.close()
+        """Nothing more is sent. With senders only."""
+        for at in range(len(self._answers)):
+            self._close(at)
+
+    def _close(self, at: int) -> bool:
+        """Whether that request was open. Not with `_lock`, which comes after an Answer's."""
+        known = self._answers[at]
+        answer = known() if known is not None else None
+        return answer is not None and answer.close()
 
     def _begin(self) -> None:
         self._open = 0
@@ -168,7 +193,7 @@ class Batch:
         self._index = {id(request): at for at, request in enumerate(self.requests)}
         self._answers: List[Any] = [None] * len(self.requests)
         self.responses = [None] * len(self.requests)
-        self.waiter = Waiter()
+        self.has_senders = True
 
     def _collect(self, at: int, response: InferenceResponse | None, flags: int) -> None:
         if response is not None:
@@ -180,13 +205,12 @@ class Batch:
                         "a model that is not decoupled sends one response per request"
                     )
                 self.responses[at] = response
-            if flags & RESPONSE_FINAL:
-                self._open -= 1
-                self._complete()
-
-    def _complete(self) -> None:
-        if self._returned and not self._open and self.waiter is not None:
-            self._channel.complete(self.waiter)
+            if not flags & RESPONSE_FINAL:
+                return
+            self._open -= 1
+            is_last = self._returned and not self._open
+        if is_last:
+            self._end(self)
 
 
 # Of all batches: its use is rare. Reentrant, because a sender may be dropped by a

@@ -352,15 +352,15 @@ def pack_bls_request(
         is_text, correlated = 0, _U64.pack(correlation)
     else:
         is_text, correlated = 1, text(correlation)
-    model = _name(request._model)
-    segment, start = placement.copy(channel)
+    begin = _BLS_REQUEST.pack(call, *callers, decoupled) + _name(request._model)
+    begin += _VERSION.pack(request._version)
+    head = _REQUEST.pack(0, request._flags, request._timeout, is_text)
+    segment, start = placement.copy(channel)  # after what may raise
     return b"".join(
         [
-            _BLS_REQUEST.pack(call, *callers, decoupled),
-            model,
-            _VERSION.pack(request._version),
+            begin,
             _BLOCK.pack(segment, start, placement.length),
-            _REQUEST.pack(0, request._flags, request._timeout, is_text),
+            head,
             correlated,
             *texts,
             _U16.pack(len(names)),

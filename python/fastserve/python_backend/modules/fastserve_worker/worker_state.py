@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Tuple
+from typing import Any, Callable, Deque, Dict, List, Set, Tuple
 
 from .backlog import Backlog
 from .calls import Calls
 from .channel import Channel, Waiter
-from .messages import NOBODY, Callers
+from .messages import NOBODY, Callers, InferenceRequest
 from .relief import Relief
 
 INFO = 2
@@ -31,6 +31,9 @@ class WorkerState:
         self.calls = Calls(channel, self._take_over)
         self.calls.default_callers = self._default_callers
         self.live: Dict[int, List[bool]] = {}
+        # Requests that were cancelled before their execution began; later than `_begun`.
+        self._cancelled_early: Set[int] = set()
+        self._begun = 0
         self.newest = NOBODY  # the requests of the execution that began last
         self.backlog = Backlog(channel, self._take_over)
         self.log_level = INFO
@@ -43,6 +46,23 @@ class WorkerState:
         self._waiter = Waiter()
         self._armed = False
         channel.on_idle = self.idle
+
+    def begin(self, request: InferenceRequest) -> None:
+        """An execution has it. Requests begin in the order of their handles."""
+        handle = self._begun = request._handle
+        self.live[handle] = request._cancelled
+        if handle in self._cancelled_early:
+            self._cancelled_early.discard(handle)
+            request._cancelled[0] = True
+
+    def cancel(self, handle: int) -> None:
+        """By the thread that reads, while another may begin the request."""
+        self._cancelled_early.add(handle)
+        cancelled = self.live.get(handle)
+        if cancelled is not None:
+            cancelled[0] = True
+        if cancelled is not None or handle <= self._begun:
+            self._cancelled_early.discard(handle)
 
     def deliver(self, function: Callable[[Any], None], argument: Any) -> None:
         """Has the main thread call `function(argument)`. From any thread."""
