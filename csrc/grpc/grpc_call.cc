@@ -122,6 +122,7 @@ void GrpcCall::OnData(std::span<const std::byte> bytes) {
     if (progress != MessageReader::Progress::kMessage) break;
     OnWholeMessage(reader_.TakeMessage());
   }
+  if (!finished_) owner_->OnMissing(reader_.missing_bytes());
   if (paused_) {
     unconsumed_bytes_ += size;
   } else {

@@ -55,6 +55,8 @@ class GrpcCallOwner {
   // The call has queued output outside of Receive.
   virtual void OnCallOutput() = 0;
   virtual void ReleaseCall(GrpcCall* call) = 0;
+  // At least so many bytes are still to come, if the peer sends on.
+  virtual void OnMissing(std::size_t bytes) = 0;
   // Its peer drains nothing although much waits: new calls are refused.
   virtual bool stalled() const = 0;
 };

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -16,6 +17,11 @@ constexpr std::int64_t kPrefaceMs = 20'000;   // from accept to the first SETTIN
 constexpr std::int64_t kDrainPingMs = 1'000;  // for the answer to the PING after the first GOAWAY
 constexpr std::int64_t kLingerMs = 1'000;
 constexpr std::int64_t kStallCheckMs = 1'000;  // undrained for so long: tensors are copied out
+// Pieces of large messages.
+constexpr std::size_t kLeastStep = 256 << 10;
+constexpr std::size_t kLargeStep = 1 << 20;
+constexpr std::size_t kMostAtOnce = 4 << 20;
+constexpr std::int64_t kLowWaterMs = 2;  // what else the peer sends waits so long at most
 constexpr int kStallChecksBeforeClose = 60;
 constexpr std::uint64_t kDrainPing = 0x6472'6169'6e21'2121;
 constexpr std::uint64_t kKeepAlivePing = 0x616c'6976'653f'3f3f;
@@ -32,7 +38,8 @@ GrpcConnection::GrpcConnection(int fd, const GrpcServerOptions& options, GrpcCon
       age_timer_([this] { OnAgeTimer(); }),
       drain_timer_([this] { lingering_ ? Close() : FinishDrain(); }),
       stall_timer_([this] { OnStallTimer(); }),
-      preface_timer_([this] { Close(); }) {
+      preface_timer_([this] { Close(); }),
+      low_water_timer_([this] { SetLowWater(1); }) {
   owner_->call_context().timeouts->Arm(&keepalive_timer_, keepalive_.next_deadline_ns());
   ArmIn(&preface_timer_, kPrefaceMs);
   if (options_.max_connection_age_ms > 0) {
@@ -54,16 +61,42 @@ void GrpcConnection::ArmIn(Timeout* timeout, std::int64_t milliseconds) {
 }
 
 void GrpcConnection::OnReadable(std::span<std::byte> buffer) {
-  const ssize_t size = recv(fd_, buffer.data(), buffer.size(), 0);
-  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (size <= 0) return Close();
-  if (lingering_) return;
+  for (std::size_t left = kMostAtOnce; left >= buffer.size() && ReadOnce(buffer);)
+    left -= buffer.size();
+  if (closed_ || lingering_) return;
+  const std::size_t step = std::min(missing_bytes_, kLargeStep);
+  SetLowWater(step >= kLeastStep ? step : 1);
+}
+
+// A sender that has to wake this thread for each piece of a large message is slowed down by that.
+void GrpcConnection::SetLowWater(std::size_t bytes) {
+  if (bytes > 1) {
+    ArmIn(&low_water_timer_, kLowWaterMs);
+  } else if (low_water_timer_.armed()) {
+    owner_->call_context().timeouts->Disarm(&low_water_timer_);
+  }
+  if (bytes == low_water_) return;
+  low_water_ = bytes;
+  const int value = static_cast<int>(bytes);
+  setsockopt(fd_, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value);
+}
+
+bool GrpcConnection::ReadOnce(std::span<std::byte> buffer) {
+  const ssize_t size = recv(fd_, buffer.data(), buffer.size(), MSG_DONTWAIT);
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+  if (size <= 0) {
+    Close();
+    return false;
+  }
+  if (lingering_) return false;
   const std::int64_t now_ns = Now();
   keepalive_.OnReceived(now_ns);
+  missing_bytes_ = 0;
   session_.Receive(buffer.first(static_cast<std::size_t>(size)), now_ns);
   if (session_.greeted() && preface_timer_.armed())
     owner_->call_context().timeouts->Disarm(&preface_timer_);
   owner_->ScheduleFlush(this);
+  return missing_bytes_ >= kLeastStep && static_cast<std::size_t>(size) == buffer.size();
 }
 
 Http2Stream* GrpcConnection::NewStream() {

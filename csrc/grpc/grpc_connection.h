@@ -36,7 +36,8 @@ class GrpcConnection final : public Http2Observer, public GrpcCallOwner {
   GrpcConnection(int fd, const GrpcServerOptions& options, GrpcConnectionOwner* owner);
   ~GrpcConnection() override;
 
-  // Reads once (what fits into `buffer`) and feeds the session.
+  // Reads what fits into `buffer`, of a large message as often as that is full, and feeds the
+  // session.
   void OnReadable(std::span<std::byte> buffer);
   // Writes until the socket is full or nothing is left.
   void Flush();
@@ -59,6 +60,7 @@ class GrpcConnection final : public Http2Observer, public GrpcCallOwner {
   void OnResponseFrameSent() override { keepalive_.OnResponseFrameSent(); }
   void OnCallOutput() override { owner_->ScheduleFlush(this); }
   void ReleaseCall(GrpcCall* call) override { owner_->GiveBackCall(call); }
+  void OnMissing(std::size_t bytes) override { missing_bytes_ = bytes; }
   bool stalled() const override { return stalled_; }
 
  private:
@@ -66,6 +68,10 @@ class GrpcConnection final : public Http2Observer, public GrpcCallOwner {
 
   std::int64_t Now() const { return owner_->call_context().clock->NowNs(); }
   void ArmIn(Timeout* timeout, std::int64_t milliseconds);
+  // False: nothing came, or the connection is over.
+  bool ReadOnce(std::span<std::byte> buffer);
+  // epoll tells of the socket when it holds so much.
+  void SetLowWater(std::size_t bytes);
   bool WriteQueued();
   void AfterFlush(bool drained);
   void StartLinger();
@@ -86,6 +92,8 @@ class GrpcConnection final : public Http2Observer, public GrpcCallOwner {
   bool watching_writable_ = false;
   bool stalled_ = false;
   bool aged_ = false;
+  std::size_t missing_bytes_ = 0;  // of the message that was read last
+  std::size_t low_water_ = 1;
   std::uint64_t sent_bytes_ = 0;
   std::uint64_t sent_at_stall_check_ = 0;
   int idle_stall_checks_ = 0;
@@ -94,6 +102,7 @@ class GrpcConnection final : public Http2Observer, public GrpcCallOwner {
   Timeout drain_timer_;
   Timeout stall_timer_;
   Timeout preface_timer_;
+  Timeout low_water_timer_;
 };
 
 }  // namespace fastserve

@@ -41,6 +41,11 @@ class MessageReader {
   // True inside a message or its prefix.
   bool mid_message() const { return prefix_size_ > 0; }
 
+  // Of the message that has begun to arrive.
+  std::size_t missing_bytes() const {
+    return prefix_size_ == kPrefixBytes ? declared_ - arrived_ : 0;
+  }
+
   static constexpr std::size_t kReserveBytes = std::size_t{64} << 20;
 
  private:

@@ -60,6 +60,7 @@ class Connection final : public Http2Observer, public GrpcCallOwner {
   void OnResponseFrameSent() override {}
   void OnCallOutput() override {}
   void ReleaseCall(GrpcCall*) override {}
+  void OnMissing(std::size_t) override {}
   bool stalled() const override { return false; }
 
  private:

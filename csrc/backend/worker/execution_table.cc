@@ -42,9 +42,12 @@ void ExecutionTable::End(std::uint64_t id, std::int64_t now_ns) {
   if (const RunningExecution* const ended = Find(id); ended != nullptr && !open_.empty()) {
     const std::uint64_t end = ended->first_handle + ended->execution->requests.size();
     for (auto at = open_.lower_bound(ended->first_handle); at != open_.end() && at->first < end;
-         ++at)
-      at->second.since_ns = now_ns;
+         ++at) {
+      at->second.is_left = true;
+      ++left_;
+    }
   }
+  last_news_ns_ = now_ns;
   std::erase_if(running_, [id](const RunningExecution& running) { return running.id == id; });
 }
 
@@ -74,13 +77,16 @@ RequestPtr ExecutionTable::Open(std::uint64_t handle) const {
   return found == open_.end() ? nullptr : found->second.request;
 }
 
-void ExecutionTable::Responded(std::uint64_t handle, std::int64_t now_ns) {
-  const auto found = open_.find(handle);
-  if (found != open_.end() && found->second.since_ns != 0) found->second.since_ns = now_ns;
+std::optional<std::int64_t> ExecutionTable::quiet_since_ns() const {
+  if (left_ == 0) return std::nullopt;
+  return last_news_ns_;
 }
 
 void ExecutionTable::Close(std::uint64_t handle, std::int64_t held_until_ns) {
-  open_.erase(handle);
+  if (const auto found = open_.find(handle); found != open_.end()) {
+    if (found->second.is_left) --left_;
+    open_.erase(found);
+  }
   for (RunningExecution& running : running_) {
     if (handle >= running.first_handle &&
         handle - running.first_handle < running.execution->requests.size())
@@ -117,6 +123,7 @@ std::vector<std::uint64_t> ExecutionTable::HandlesOf(const InferRequest& request
 std::vector<RequestPtr> ExecutionTable::TakeOpen() {
   std::vector<RequestPtr> taken;
   taken.reserve(open_.size());
+  left_ = 0;
   for (auto& [handle, open] : std::exchange(open_, {})) taken.push_back(std::move(open.request));
   return taken;
 }

@@ -49,16 +49,11 @@ class ExecutionTable {
   std::vector<RequestPtr> Requests(std::uint64_t first, std::uint32_t count) const;
   // Null when it is not open.
   RequestPtr Open(std::uint64_t handle) const;
-  // It has been sent a response.
-  void Responded(std::uint64_t handle, std::int64_t now_ns);
-  // Calls `visit(handle, since_ns)` with the open requests whose executions have ended, and since
-  // when, or since which response.
-  template <typename Visit>
-  void ForEachLeftOpen(Visit visit) const {
-    for (const auto& [handle, open] : open_) {
-      if (open.since_ns != 0) visit(handle, open.since_ns);
-    }
-  }
+  // A request has been sent a response.
+  void Responded(std::int64_t now_ns) { last_news_ns_ = now_ns; }
+  // Since when nothing was responded and no execution ended, while requests are open whose
+  // executions have ended. nullopt: there are none.
+  std::optional<std::int64_t> quiet_since_ns() const;
   // `held_until_ns`: until when its sender waited for its reader; 0: never.
   void Close(std::uint64_t handle, std::int64_t held_until_ns);
   // A request of an execution that runs is to come again. False when there is none.
@@ -76,7 +71,7 @@ class ExecutionTable {
  private:
   struct OpenRequest {
     RequestPtr request;
-    std::int64_t since_ns = 0;  // its execution has ended; 0: it runs
+    bool is_left = false;  // its execution has ended
   };
 
   std::deque<RunningExecution> running_;       // in the order in which they were sent
@@ -84,6 +79,8 @@ class ExecutionTable {
   std::uint64_t last_id_ = 0;
   std::uint64_t next_handle_ = 1;
   std::int64_t last_end_ns_ = 0;  // of one that was the oldest
+  std::size_t left_ = 0;          // of open_, those that are left
+  std::int64_t last_news_ns_ = 0;
 };
 
 }  // namespace fastserve

@@ -1,5 +1,6 @@
 #include "backend/worker/held_requests.h"
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <utility>
@@ -41,6 +42,13 @@ std::int64_t HeldRequests::HeldUntil(std::uint64_t handle) const {
   const auto found = held_until_ns_.find(handle);
   if (found == held_until_ns_.end()) return 0;
   return found->second == kStillHeld ? clock_.NowNs() : found->second;
+}
+
+std::int64_t HeldRequests::AnyHeldUntil() const {
+  const MutexLock lock(mutex_);
+  std::int64_t last_ns = 0;
+  for (const auto& [handle, until_ns] : held_until_ns_) last_ns = std::max(last_ns, until_ns);
+  return last_ns == kStillHeld ? clock_.NowNs() : last_ns;
 }
 
 std::int64_t HeldRequests::Forget(std::uint64_t handle) {

@@ -89,8 +89,7 @@ void SupervisedWorker::Execute(Execution* execution, ExecutionObserver* observer
     if (phase_ == Phase::kReady) session = session_;
   }
   if (session != nullptr && session->Execute(execution, observer)) {
-    if (plan_.limits.max_requests != 0 &&
-        session->requests_taken() >= recycle_at_.load(std::memory_order_relaxed))
+    if (plan_.limits.max_requests != 0 && session->requests_taken() >= plan_.limits.max_requests)
       Drain(session);
     return;
   }
@@ -115,7 +114,7 @@ void SupervisedWorker::HoldLocked(Execution* execution, ExecutionObserver* obser
 
 void SupervisedWorker::Drain(const std::shared_ptr<WorkerSession>& session) {
   const MutexLock lock(mutex_);
-  if (phase_ != Phase::kReady || session_ != session) return;
+  if (phase_ != Phase::kReady || session_ != session || overdue_) return;
   phase_ = Phase::kDraining;
   drain_until_ns_ = clock_.NowNs() + plan_.times.drain_limit_ns;
   wakeup_->Notify();
@@ -138,14 +137,13 @@ void SupervisedWorker::GiveUpDraining() {
   std::function<void()> on_ready;
   {
     const MutexLock lock(mutex_);
-    recycle_at_.store(session_->requests_taken() + plan_.limits.max_requests,
-                      std::memory_order_relaxed);
+    overdue_ = true;
     phase_ = Phase::kReady;
     on_ready = on_ready_;
   }
   LOG_WARNING("model '" + plan_.spec->name + "': instance '" + plan_.instance_name +
-              "' is not replaced after MAX_REQUESTS_BEFORE_RESTART requests: it did not become "
-              "idle in time");
+              "' is not replaced after MAX_REQUESTS_BEFORE_RESTART requests, but when it is idle: "
+              "something has been open for too long");
   DispatchHeld();
   if (on_ready) on_ready();
 }
@@ -234,7 +232,7 @@ void SupervisedWorker::BecomeReady(const WorkerLife& life) {
   {
     const MutexLock lock(mutex_);
     phase_ = Phase::kReady;
-    recycle_at_.store(plan_.limits.max_requests, std::memory_order_relaxed);
+    overdue_ = false;
     session_ = life.session();
     has_is_ready_ = life.session()->greeting()->has_is_ready;
     start_failure_ = Status::Ok();
@@ -280,7 +278,8 @@ SupervisedWorker::Outcome SupervisedWorker::Serve(WorkerLife* life) {
 bool SupervisedWorker::TakeForRecycling() {
   const MutexLock lock(mutex_);
   // An execution may be on its way to the session: retired, it sends that back here.
-  if (phase_ != Phase::kDraining || !session_->Retire()) return false;
+  const bool wanted = phase_ == Phase::kDraining || (phase_ == Phase::kReady && overdue_);
+  if (!wanted || !session_->Retire()) return false;
   phase_ = Phase::kStarting;
   session_ = nullptr;
   return true;

@@ -166,7 +166,7 @@ Status WorkerLife::CheckTimeout() const {
   const bool late = is_late(session_->oldest_start_ns());
   if (!late && !is_late(session_->quiet_since_ns())) return Status::Ok();
   std::string text("was killed, as ");
-  text += late ? "an execution took" : "a request of a past execution had no response for";
+  text += late ? "an execution took" : "requests of past executions had no response for";
   text += " longer than ";
   AppendJsonDouble(static_cast<double>(plan_.limits.execution_timeout_ns) / 1e9, &text);
   text += " s (EXECUTION_TIMEOUT_SECONDS)";

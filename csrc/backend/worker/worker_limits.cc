@@ -62,8 +62,7 @@ Result<WorkerLimits> ReadWorkerLimits(const ModelSpec& spec) {
     return Status::InvalidArgument(
         "model '" + spec.name +
         "': a new worker would not know the sequences that the one before it has begun; remove "
-        "parameter 'MAX_REQUESTS_BEFORE_RESTART', or keep the sequences' state in "
-        "'sequence_batching { state }'");
+        "parameter 'MAX_REQUESTS_BEFORE_RESTART' (it needs 'sequence_batching { state }')");
   }
   if (const auto setting = spec.backend_config.find(kInitializeSetting);
       setting != spec.backend_config.end()) {

@@ -148,12 +148,9 @@ std::optional<std::int64_t> WorkerSession::oldest_start_ns() const {
 
 std::optional<std::int64_t> WorkerSession::quiet_since_ns() const {
   const MutexLock lock(mutex_);
-  std::optional<std::int64_t> first;
-  table_.ForEachLeftOpen([&](std::uint64_t handle, std::int64_t since_ns) {
-    since_ns = std::max(since_ns, held_->HeldUntil(handle));
-    first = std::min(first.value_or(since_ns), since_ns);
-  });
-  return first;
+  std::optional<std::int64_t> since = table_.quiet_since_ns();
+  if (since) since = std::max(*since, held_->AnyHeldUntil());
+  return since;
 }
 
 Result<ReceiveOutcome> WorkerSession::Receive() {
@@ -293,7 +290,7 @@ Status WorkerSession::OnResponse(std::string_view body) {
   {
     const MutexLock lock(mutex_);
     request = table_.Open(handle);
-    if (options_.watches_executions) table_.Responded(handle, clock_.NowNs());
+    if (options_.watches_executions) table_.Responded(clock_.NowNs());
   }
   if (request == nullptr)
     return Broken("a response to request " + std::to_string(handle) + ", which is not open");
@@ -377,7 +374,8 @@ Status WorkerSession::OnExecuted(std::string_view body) {
     }
     table_.End(id, clock_.NowNs());
   }
-  answered_ = true;
+  // Else a response says more: a coroutine has only begun.
+  answered_ = answered_ || failed;
   EndExecution(running);
   Status status;
   running.execution->rescheduled = std::move(running.rescheduled);

@@ -66,7 +66,7 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   Result<ReceiveOutcome> Receive() EXCLUDES(mutex_);
   // Set when the worker has said INITIALIZED.
   const std::optional<WorkerGreeting>& greeting() const { return greeting_; }
-  // It has responded to a request, or ended an execution.
+  // It has responded to a request, or failed it.
   bool answered() const { return answered_; }
   // Reports the executions that could not be sent, and answers what waited for READY too long.
   void Settle() EXCLUDES(mutex_);
@@ -75,9 +75,8 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   // When the oldest execution can have begun, or a reader that it was waiting for had caught up;
   // now while it waits for one. nullopt: nothing runs.
   std::optional<std::int64_t> oldest_start_ns() const EXCLUDES(mutex_);
-  // Of the requests that are open though their executions have ended: when the one that waits
-  // longest had its last response, or its execution ended, or its reader had caught up. nullopt:
-  // there is none.
+  // Since when the worker has been silent, without the time for which it waited for a slow reader,
+  // while requests are open whose executions have ended. nullopt: there are none.
   std::optional<std::int64_t> quiet_since_ns() const EXCLUDES(mutex_);
   // The worker is gone: everything it held fails.
   void End(const Status& reason) EXCLUDES(mutex_);

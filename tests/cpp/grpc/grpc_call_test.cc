@@ -75,6 +75,7 @@ class GrpcCallTest : public testing::Test, public Http2Observer, public GrpcCall
   void OnResponseFrameSent() override {}
   void OnCallOutput() override {}
   void ReleaseCall(GrpcCall*) override {}
+  void OnMissing(std::size_t bytes) override { missing = bytes; }
   bool stalled() const override { return is_stalled; }
 
   const H2Peer::Answer& Call(const HeaderList& headers, const std::string& body) {
@@ -94,6 +95,7 @@ class GrpcCallTest : public testing::Test, public Http2Observer, public GrpcCall
   std::unique_ptr<Http2Session> session;
   H2Peer peer;
   bool is_stalled = false;
+  std::size_t missing = 0;
 };
 
 TEST_F(GrpcCallTest, UnaryCallAnswersHeadersMessageAndTrailers) {
@@ -122,6 +124,17 @@ TEST_F(GrpcCallTest, MessageAcrossManyDataFramesIsOneMessage) {
   peer.Send(id, "", true);
   Exchange(&peer, session.get());
   EXPECT_EQ(peer.answers[id].body, frame);
+}
+
+TEST_F(GrpcCallTest, OwnerIsToldHowMuchOfAMessageIsMissing) {
+  const std::string frame = GrpcFrame(std::string(1000, 'x'));
+  const std::int32_t id =
+      peer.Request(GrpcHeaders("/test.Service/Echo"), frame.substr(0, 305), /*end=*/false);
+  Exchange(&peer, session.get());
+  EXPECT_EQ(missing, 700U);
+  peer.Send(id, frame.substr(305), /*end=*/true);
+  Exchange(&peer, session.get());
+  EXPECT_EQ(missing, 0U);
 }
 
 TEST_F(GrpcCallTest, UnaryCallTakesExactlyOneMessage) {

@@ -115,6 +115,21 @@ TEST_F(GrpcServerTest, SixteenMegabytesGoThereAndBackWithOneCopy) {
   EXPECT_LT(CopiedBytes() - before, kWidth * sizeof(float) + 4096);
 }
 
+TEST_F(GrpcServerTest, CallsBesideALargeMessageThatStopsAreAnswered) {
+  Load("identity");
+  Start();
+  TestClient client(port());
+  const std::string frame = GrpcFrame(InferMessage(1, 1 << 20));
+  const std::size_t half = frame.size() / 2;
+  const std::int32_t id =
+      client.peer.Request(GrpcHeaders(kInfer), frame.substr(0, half), /*end=*/false);
+  for (int call = 0; call < 3; ++call)
+    EXPECT_EQ(client.Call(kInfer, InferMessage(3, 2)).header("grpc-status"), "0");
+  client.peer.Send(id, frame.substr(half), /*end=*/true);
+  ASSERT_TRUE(client.Until([&] { return client.peer.answers[id].closed.has_value(); }));
+  EXPECT_EQ(client.peer.answers[id].header("grpc-status"), "0");
+}
+
 TEST_F(GrpcServerTest, ErrorsCarryTheEnginesTexts) {
   Start();
   TestClient client(port());

@@ -76,6 +76,19 @@ def test_what_is_not_returned_is_sent(run_execute, head):
     assert "returned None" in answers[3].message
 
 
+def test_a_request_may_be_rescheduled_though_its_sender_was_asked_for(run_execute):
+    peer = run_execute("""
+        self.kept = [request.get_response_sender() for request in requests]
+        if requests[0].request_id() == "drop":
+            self.kept = None
+        requests[0].set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
+        return [None, pb_utils.InferenceResponse()]
+    """)
+    for name in ("keep", "drop"):
+        answers = peer.execute(Request(id=name), Request())
+        assert [answer.kind for answer in answers] == [0, 1]
+
+
 def test_a_wrong_result_closes_the_senders(run_execute):
     peer = run_execute("""
         self.sender = getattr(self, "sender", None) or requests[0].get_response_sender()

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <mutex>
 #include <semaphore>
@@ -191,7 +192,7 @@ TEST(MemoryPackets, AreDealtWithInTurns) {
   constexpr int kPairs = 40;
   std::array<int, 2> fds{};
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds.data()), 0);
-  WorkerLink link(UniqueFd(fds[0]), std::make_shared<Wakeup>(), &SystemClock());
+  WorkerLink link(UniqueFd{fds[0]}, std::make_shared<Wakeup>(), &SystemClock());
   const UniqueFd other(fds[1]);
   PeerEnd peer(other.get());
   for (int i = 0; i < kPairs; ++i) {

@@ -333,20 +333,25 @@ TEST(WorkerContract, ARestartKilledFromOutsideFailsNobody) {
   EXPECT_THAT(FloatsOf(response.outputs.at(0)), ElementsAre(2, 2));
 }
 
-// If the wait doubled from death to death, the last one would take two minutes.
+// If the wait doubled from death to death, the last one would take hours.
 TEST(WorkerContract, AWorkerThatAnsweredIsReplacedWithoutALongerWait) {
-  constexpr int kLives = 18;
+  constexpr int kLives = 24;
   const auto answer_one = [](PeerEnd& peer) {
     peer.Greet();
     peer.Echo(peer.ExpectExecution());
     (void)peer.ExpectExecution();
   };
-  const ScriptedModel loaded = LoadScripted(std::vector<PeerScript>(kLives, answer_one));
+  const ScriptedModel loaded =
+      LoadScripted(std::vector<PeerScript>(kLives, answer_one), MakeSpec("python", 8), nullptr,
+                   [](WorkerBackendOptions* options) {
+                     options->times.longest_backoff_ns = 10'000'000'000'000;
+                   });
   InferResponse response;
   for (int life = 0; life < kLives; ++life) {
     ASSERT_TRUE(loaded.Run(1, &response).ok()) << life;
     ASSERT_FALSE(loaded.Run(2, &response).ok()) << life;
   }
+  ASSERT_TRUE(loaded.Run(3, &response).ok());
   EXPECT_EQ(loaded.model->worker_counts()->deaths, kLives);
 }
 

@@ -1,11 +1,11 @@
 // EXECUTION_TIMEOUT_SECONDS and MAX_REQUESTS_BEFORE_RESTART, and what they are to be.
 #include <gmock/gmock.h>
 
-#include <chrono>
-#include <thread>
+#include <semaphore>
 
 #include "backend/worker/decoupled_packets.h"
 #include "backend/worker/worker_fixture.h"
+#include "support/fake_clock.h"
 
 namespace fastserve {
 namespace {
@@ -81,7 +81,7 @@ TEST(WorkerLimits, SequencesWithoutStateAreNotLeftToANewWorker) {
 
 TEST(WorkerLimits, AnExecutionPastItsLimitKillsTheWorker) {
   auto spec = MakeSpec("python", 8);
-  spec->parameters["EXECUTION_TIMEOUT_SECONDS"] = "0.02";
+  spec->parameters["EXECUTION_TIMEOUT_SECONDS"] = "0.2";
   const ScriptedModel loaded = LoadScripted({[](PeerEnd& peer) {
                                               peer.Greet();
                                               (void)peer.ExpectExecution();
@@ -90,31 +90,40 @@ TEST(WorkerLimits, AnExecutionPastItsLimitKillsTheWorker) {
                                             spec);
   InferResponse response;
   EXPECT_THAT(loaded.Run(1, &response).message(),
-              HasSubstr("an execution took longer than 0.02 s (EXECUTION_TIMEOUT_SECONDS)"));
+              HasSubstr("an execution took longer than 0.2 s (EXECUTION_TIMEOUT_SECONDS)"));
   EXPECT_TRUE(loaded.Run(1, &response).ok());
 }
 
-TEST(WorkerLimits, ADecoupledRequestThatIsLeftOpenMustNotBeQuietForLonger) {
+// The worker answers whenever the clock has advanced.
+TEST(WorkerLimits, AWorkerMustNotBeSilentForLongerWhileDecoupledRequestsAreLeftOpen) {
+  constexpr std::int64_t kSecondNs = 1'000'000'000;
+  FakeClock clock;
+  std::counting_semaphore<> advanced{0};
   auto spec = Decoupled();
   spec->parameters["EXECUTION_TIMEOUT_SECONDS"] = "1";
+  const auto respond = [&](PeerEnd& peer) {
+    peer.Greet();
+    const SeenExecution seen = peer.ExpectExecution();
+    peer.Send(PacketKind::kExecuted, Executed(seen.id));
+    for (int i = 0; i < 3; ++i) {
+      peer.Send(PacketKind::kResponse, Response(seen.requests.at(0).handle, false, 1));
+      advanced.acquire();
+    }
+    peer.Expect(PacketKind::kFinalize);
+  };
   const ScriptedModel loaded = LoadScripted(
-      {[](PeerEnd& peer) {
-        peer.Greet();
-        const SeenExecution seen = peer.ExpectExecution();
-        peer.Send(PacketKind::kExecuted, Executed(seen.id));
-        for (int i = 0; i < 4; ++i) {
-          std::this_thread::sleep_for(std::chrono::milliseconds(300));
-          peer.Send(PacketKind::kResponse, Response(seen.requests.at(0).handle, false, 1));
-        }
-        peer.Expect(PacketKind::kFinalize);
-      }},
-      spec);
+      {respond}, spec, nullptr, [&](WorkerBackendOptions* options) { options->clock = &clock; });
   const auto sink = std::make_shared<RecordingSink>();
   AwaitedExecution awaited({MakeRequest("r", sink)});
   EXPECT_TRUE(RunBatch(*loaded.instance, &awaited).ok());
-  const auto answers = sink->Await(5);
-  EXPECT_THAT(answers[4].response.status.message(),
-              HasSubstr("had no response for longer than 1.0 s (EXECUTION_TIMEOUT_SECONDS)"));
+  for (std::size_t responses = 1; responses <= 3; ++responses) {
+    EXPECT_TRUE(sink->Await(responses).at(responses - 1).response.status.ok());
+    clock.Advance(responses < 3 ? kSecondNs - 1 : kSecondNs);
+    advanced.release();
+  }
+  EXPECT_THAT(sink->Await(4).at(3).response.status.message(),
+              HasSubstr("requests of past executions had no response for longer than 1.0 s "
+                        "(EXECUTION_TIMEOUT_SECONDS)"));
 }
 
 TEST(WorkerLimits, LimitsThatAreNoNumbersAreRefused) {

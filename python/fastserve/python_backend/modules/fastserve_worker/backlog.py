@@ -101,23 +101,16 @@ class Backlog:
         """
         if response is not None:
             wire.check_response(response, names)
+            self._demand_room(handle, response, may_wait)
             response = snapshot(response)
         size = _size(response)
-        with self._changed:
+        with self._changed:  # other senders may have taken the room: each exceeds it by one
             held = self._held.get(handle)
             if held is None:
                 return False
             if held.failure:
                 self._refuse(handle, held.failure, flags)
                 return True
-            if not self._has_room(held, response):
-                if may_wait:
-                    raise NoRoom(functools.partial(self._await_room, handle, response))
-                raise TritonModelException(
-                    f"the reader of the request does not keep up: {len(held.queue)} responses "
-                    f"of {held.bytes} bytes wait for it; the limits are {REQUEST_BYTES} bytes "
-                    f"of one request and {WORKER_BYTES} of all"
-                )
             held.queue.append((response, flags, names, size))
             held.bytes += size
             self._bytes += size
@@ -127,14 +120,27 @@ class Backlog:
                 self._changed.notify_all()  # who waits for room comes too late
             return True
 
-    def _await_room(self, handle: int, response: Any) -> None:
+    def _demand_room(self, handle: int, response: InferenceResponse, may_wait: bool) -> None:
+        with self._changed:
+            held = self._held.get(handle)
+            if held is None or held.failure or self._has_room(held, response):
+                return
+            if may_wait:
+                raise NoRoom(functools.partial(self._await_room, handle))
+            raise TritonModelException(
+                f"the reader of the request does not keep up: {len(held.queue)} responses "
+                f"of {held.bytes} bytes wait for it; the limits are {REQUEST_BYTES} bytes "
+                f"of one request and {WORKER_BYTES} of all"
+            )
+
+    def _await_room(self, handle: int) -> None:
         """Or until the request is not held any more, has failed, or is sent nothing more."""
         with self._changed:
             while True:
                 held = self._held.get(handle)
-                if held is None or held.failure or self._has_room(held, response):
+                if held is None or held.failure or not held.queue or held.queue[-1][1]:
                     return
-                if held.queue[-1][1]:
+                if self._is_below_limits(held):
                     return
                 self._take_over()
                 self._changed.wait()
@@ -143,6 +149,9 @@ class Backlog:
         """An end or an error always has: it is the last one."""
         if response is None or response.has_error() or not held.queue:
             return True
+        return self._is_below_limits(held)
+
+    def _is_below_limits(self, held: _Held) -> bool:
         return held.bytes < REQUEST_BYTES and self._bytes < WORKER_BYTES
 
     def _refuse(self, handle: int, failure: str, flags: int) -> None:

@@ -208,7 +208,7 @@ class InferenceRequest:
         self._release_flags = flags
 
     def get_response_sender(self) -> Any:
-        """How a decoupled model answers this request."""
+        """What answers this request, from any thread: its model need not be decoupled."""
         if self._sender is None:
             raise TritonModelException(
                 "only a request that execute was given has a response sender"

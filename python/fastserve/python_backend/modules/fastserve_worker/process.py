@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from typing import Any, Callable, Deque, NoReturn
+from typing import Any, Callable, Deque, List, NoReturn
 
 from . import current, messages, user_model, wire
 from .channel import (
@@ -319,7 +319,7 @@ class Worker:
             self._send_ready(token, self._model is not None, "")
         elif self._state.redirect is not None:
             self._state.redirect(self._ready_in_loop, token)
-        elif self._state.executing:
+        elif self._state.executing or self._is_asking:
             # `execute` may take long; the model is asked beside it, by one thread.
             with self._asking:
                 self._tokens.append(token)
@@ -331,7 +331,7 @@ class Worker:
 
     def _ready_in_loop(self, token: int) -> None:
         task = asyncio.ensure_future(user_model.check_ready_async(self._model))
-        task.add_done_callback(lambda ended: self._answer_ready(token, ended.result))
+        task.add_done_callback(lambda ended: self._answer_ready([token], ended.result))
 
     def _ready_beside(self) -> None:
         while True:
@@ -339,23 +339,29 @@ class Worker:
                 self._is_asking = bool(self._tokens)
                 if not self._is_asking:
                     return
-                token = self._tokens.popleft()
+                tokens = list(self._tokens)
+                self._tokens.clear()
+            # As on the main thread, an exit of the model is the worker's.
             try:
-                self._ready_now(token)
+                self._answer_ready(tokens, lambda: user_model.check_ready(self._model))
             except SystemExit as end:
-                _end(_status(end))  # as on the main thread
+                _end(_status(end))
+            except BaseException:
+                traceback.print_exc()
+                _end(1)
 
     def _ready_now(self, token: int) -> None:
-        self._answer_ready(token, lambda: user_model.check_ready(self._model))
+        self._answer_ready([token], lambda: user_model.check_ready(self._model))
 
-    def _answer_ready(self, token: int, check: Callable[[], Any]) -> None:
+    def _answer_ready(self, tokens: List[int], check: Callable[[], Any]) -> None:
         try:
             ready, error = check()
         except PASSING:
             raise
         except BaseException as failure:
             ready, error = False, describe(failure)
-        self._send_ready(token, ready, error)
+        for token in tokens:
+            self._send_ready(token, ready, error)
 
     def _send_ready(self, token: int, ready: bool, error: str) -> None:
         self._channel.send(READY, _READY.pack(token, ready) + wire.text(error))

@@ -9,7 +9,12 @@ from weakref import ref
 
 from . import current
 from .errors import NoRoom, TritonError, TritonModelException
-from .messages import RESPONSE_FINAL, InferenceRequest, InferenceResponse
+from .messages import (
+    RELEASE_RESCHEDULE,
+    RESPONSE_FINAL,
+    InferenceRequest,
+    InferenceResponse,
+)
 
 # (response or None, flags); raises when the response cannot be sent, NoRoom when it can be later.
 Deliver = Callable[[Any, int], None]
@@ -156,17 +161,23 @@ class Batch:
         return InferenceResponseSender(answer)
 
     def returned(self, given: Sequence[Any] | None) -> bool:
-        """`execute` has returned: who has no sender gets none, and what it answers needs none.
+        """`execute` has returned: who has no sender gets none, and what it answers or reschedules
+        needs none.
         Whether nothing is open; else `end` is called when that is so. With senders only.
         """
-        given = given or ()
-        closed = sum(self._close(at) for at, one in enumerate(given) if one is not None)
         with _lock:
-            for at, one in enumerate(given):
-                if one is not None:
-                    self.responses[at] = one
-            self._open -= closed
             self._returned = True
+            self._open += 1  # `end` is not called meanwhile
+        ended = [
+            at
+            for at, one in enumerate(given or ())
+            if one is not None or self.requests[at]._release_flags == RELEASE_RESCHEDULE
+        ]
+        closed = sum(self._close(at) for at in ended)
+        with _lock:
+            for at in ended:
+                self.responses[at] = given[at] if given else None
+            self._open -= closed + 1
             return not self._open
 
     def let_go(self) -> None:

@@ -49,11 +49,14 @@ class WorkerState:
 
     def begin(self, request: InferenceRequest) -> None:
         """An execution has it. Requests begin in the order of their handles."""
-        handle = self._begun = request._handle
+        handle = request._handle
+        if not handle:
+            return  # a row of a sequence batch without a request
         self.live[handle] = request._cancelled
         if handle in self._cancelled_early:
             self._cancelled_early.discard(handle)
             request._cancelled[0] = True
+        self._begun = handle  # last: cancel() forgets what it finds begun and not live
 
     def cancel(self, handle: int) -> None:
         """By the thread that reads, while another may begin the request."""
@@ -126,7 +129,6 @@ class WorkerState:
         """
         first, count = self.newest
         live = list(self.live)
-        is_one = all(0 <= handle - first < count for handle in live)
-        if self.executing or (live and is_one):
+        if live and all(0 <= handle - first < count for handle in live):
             return self.newest
         return (live[0], 1) if len(live) == 1 else NOBODY
