@@ -251,6 +251,7 @@ void GrpcCall::PauseReading(bool paused) {
 void GrpcCall::End() {
   context_->timeouts->Disarm(&deadline_);
   PauseReading(false);
+  owner_->OnMissing(0);
   ReleaseClaim();
   message_ = {};
   reader_.Reset(context_->limits, MessageEncoding::kIdentity);

@@ -20,7 +20,7 @@ constexpr std::int64_t kStallCheckMs = 1'000;  // undrained for so long: tensors
 // Pieces of large messages.
 constexpr std::size_t kLeastStep = 256 << 10;
 constexpr std::size_t kLargeStep = 1 << 20;
-constexpr std::size_t kMostAtOnce = 4 << 20;
+constexpr std::size_t kMostAtOnce = kLargeStep;
 constexpr std::int64_t kLowWaterMs = 2;  // what else the peer sends waits so long at most
 constexpr int kStallChecksBeforeClose = 60;
 constexpr std::uint64_t kDrainPing = 0x6472'6169'6e21'2121;
@@ -64,7 +64,10 @@ void GrpcConnection::OnReadable(std::span<std::byte> buffer) {
   for (std::size_t left = kMostAtOnce; left >= buffer.size() && ReadOnce(buffer);)
     left -= buffer.size();
   if (closed_ || lingering_) return;
-  const std::size_t step = std::min(missing_bytes_, kLargeStep);
+  // Nobody else waits for what comes.
+  const bool alone =
+      session_.open_streams() == 1 && session_.unsent_bytes() == 0 && output_.empty();
+  const std::size_t step = alone ? std::min(missing_bytes_, kLargeStep) : 1;
   SetLowWater(step >= kLeastStep ? step : 1);
 }
 

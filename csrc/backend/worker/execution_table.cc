@@ -39,6 +39,7 @@ const RunningExecution* ExecutionTable::Find(std::uint64_t id) const {
 void ExecutionTable::End(std::uint64_t id, std::int64_t now_ns) {
   // Of executions side by side, one that ends says nothing of those before it.
   if (!running_.empty() && running_.front().id == id) last_end_ns_ = now_ns;
+  const bool none_was_left = left_ == 0;
   if (const RunningExecution* const ended = Find(id); ended != nullptr && !open_.empty()) {
     const std::uint64_t end = ended->first_handle + ended->execution->requests.size();
     for (auto at = open_.lower_bound(ended->first_handle); at != open_.end() && at->first < end;
@@ -47,7 +48,8 @@ void ExecutionTable::End(std::uint64_t id, std::int64_t now_ns) {
       ++left_;
     }
   }
-  last_news_ns_ = now_ns;
+  // Later it is no news: a coroutine has only begun.
+  if (none_was_left) last_news_ns_ = now_ns;
   std::erase_if(running_, [id](const RunningExecution& running) { return running.id == id; });
 }
 

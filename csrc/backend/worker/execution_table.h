@@ -51,8 +51,9 @@ class ExecutionTable {
   RequestPtr Open(std::uint64_t handle) const;
   // A request has been sent a response.
   void Responded(std::int64_t now_ns) { last_news_ns_ = now_ns; }
-  // Since when nothing was responded and no execution ended, while requests are open whose
-  // executions have ended. nullopt: there are none.
+  // Open requests whose executions have ended.
+  std::size_t left_open() const { return left_; }
+  // Since when there are some, or since the last response. nullopt: there are none.
   std::optional<std::int64_t> quiet_since_ns() const;
   // `held_until_ns`: until when its sender waited for its reader; 0: never.
   void Close(std::uint64_t handle, std::int64_t held_until_ns);

@@ -44,11 +44,17 @@ std::int64_t HeldRequests::HeldUntil(std::uint64_t handle) const {
   return found->second == kStillHeld ? clock_.NowNs() : found->second;
 }
 
-std::int64_t HeldRequests::AnyHeldUntil() const {
+HeldRequests::Waits HeldRequests::waits() const {
   const MutexLock lock(mutex_);
-  std::int64_t last_ns = 0;
-  for (const auto& [handle, until_ns] : held_until_ns_) last_ns = std::max(last_ns, until_ns);
-  return last_ns == kStillHeld ? clock_.NowNs() : last_ns;
+  Waits waits;
+  for (const auto& [handle, until_ns] : held_until_ns_) {
+    if (until_ns == kStillHeld) {
+      ++waits.now;
+    } else {
+      waits.until_ns = std::max(waits.until_ns, until_ns);
+    }
+  }
+  return waits;
 }
 
 std::int64_t HeldRequests::Forget(std::uint64_t handle) {

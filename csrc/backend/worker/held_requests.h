@@ -25,9 +25,13 @@ class HeldRequests final : public std::enable_shared_from_this<HeldRequests> {
   void Consider(std::uint64_t handle, const RequestPtr& request) EXCLUDES(mutex_);
   // Until when the request's sender waited: now, while it does; 0: never.
   std::int64_t HeldUntil(std::uint64_t handle) const EXCLUDES(mutex_);
-  // Until when the sender of any of them waited, but for those that have had their last response:
-  // now, while one does; 0: none did.
-  std::int64_t AnyHeldUntil() const EXCLUDES(mutex_);
+  // Of those that have not had their last response: how many senders wait now, and until when the
+  // last of the others waited (0: never).
+  struct Waits {
+    std::size_t now = 0;
+    std::int64_t until_ns = 0;
+  };
+  Waits waits() const EXCLUDES(mutex_);
   // The request has had its last response. Returns what HeldUntil was.
   std::int64_t Forget(std::uint64_t handle) EXCLUDES(mutex_);
 

@@ -89,7 +89,8 @@ void SupervisedWorker::Execute(Execution* execution, ExecutionObserver* observer
     if (phase_ == Phase::kReady) session = session_;
   }
   if (session != nullptr && session->Execute(execution, observer)) {
-    if (plan_.limits.max_requests != 0 && session->requests_taken() >= plan_.limits.max_requests)
+    if (plan_.limits.max_requests != 0 &&
+        session->requests_taken() >= drain_at_.load(std::memory_order_relaxed))
       Drain(session);
     return;
   }
@@ -114,7 +115,7 @@ void SupervisedWorker::HoldLocked(Execution* execution, ExecutionObserver* obser
 
 void SupervisedWorker::Drain(const std::shared_ptr<WorkerSession>& session) {
   const MutexLock lock(mutex_);
-  if (phase_ != Phase::kReady || session_ != session || overdue_) return;
+  if (phase_ != Phase::kReady || session_ != session) return;
   phase_ = Phase::kDraining;
   drain_until_ns_ = clock_.NowNs() + plan_.times.drain_limit_ns;
   wakeup_->Notify();
@@ -138,6 +139,7 @@ void SupervisedWorker::GiveUpDraining() {
   {
     const MutexLock lock(mutex_);
     overdue_ = true;
+    drain_at_.store(2 * session_->requests_taken(), std::memory_order_relaxed);
     phase_ = Phase::kReady;
     on_ready = on_ready_;
   }
@@ -233,6 +235,7 @@ void SupervisedWorker::BecomeReady(const WorkerLife& life) {
     const MutexLock lock(mutex_);
     phase_ = Phase::kReady;
     overdue_ = false;
+    drain_at_.store(plan_.limits.max_requests, std::memory_order_relaxed);
     session_ = life.session();
     has_is_ready_ = life.session()->greeting()->has_is_ready;
     start_failure_ = Status::Ok();

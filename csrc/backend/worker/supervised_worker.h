@@ -102,7 +102,7 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   // True when it is idle and is to be replaced: from now on it is given nothing.
   bool TakeForRecycling() EXCLUDES(mutex_);
   // A worker that does not become idle in time, a stream without an end for example, is given
-  // requests again, and replaced when it happens to be idle.
+  // requests again, and replaced when it happens to be idle, or after twice as many.
   void GiveUpDraining() EXCLUDES(mutex_);
   // While it drains: fails what was cancelled, and gives up when it is time to. Returns until when
   // to wait: `until_ns`, or that time.
@@ -115,6 +115,8 @@ class SupervisedWorker final : public std::enable_shared_from_this<SupervisedWor
   const std::shared_ptr<const Wakeup> wakeup_;
   const std::shared_ptr<CancelHook> wakes_;  // by a cancellation of what is held
   std::atomic<bool> stopping_{false};        // release in Stop, acquire in stopping()
+  // Requests that the session is given before it is drained. Relaxed: any moment will do.
+  std::atomic<std::uint64_t> drain_at_{0};
 
   // The worker's thread's.
   RestartBackoff backoff_;

@@ -148,9 +148,10 @@ std::optional<std::int64_t> WorkerSession::oldest_start_ns() const {
 
 std::optional<std::int64_t> WorkerSession::quiet_since_ns() const {
   const MutexLock lock(mutex_);
-  std::optional<std::int64_t> since = table_.quiet_since_ns();
-  if (since) since = std::max(*since, held_->AnyHeldUntil());
-  return since;
+  const std::optional<std::int64_t> since = table_.quiet_since_ns();
+  if (!since) return since;
+  const HeldRequests::Waits waits = held_->waits();
+  return waits.now >= table_.left_open() ? clock_.NowNs() : std::max(*since, waits.until_ns);
 }
 
 Result<ReceiveOutcome> WorkerSession::Receive() {

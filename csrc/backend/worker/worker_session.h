@@ -75,8 +75,8 @@ class WorkerSession final : public CancelHook, public std::enable_shared_from_th
   // When the oldest execution can have begun, or a reader that it was waiting for had caught up;
   // now while it waits for one. nullopt: nothing runs.
   std::optional<std::int64_t> oldest_start_ns() const EXCLUDES(mutex_);
-  // Since when the worker has been silent, without the time for which it waited for a slow reader,
-  // while requests are open whose executions have ended. nullopt: there are none.
+  // Since when the worker has sent no response while requests are open whose executions have ended,
+  // and not all of their readers are slow. nullopt: there are none.
   std::optional<std::int64_t> quiet_since_ns() const EXCLUDES(mutex_);
   // The worker is gone: everything it held fails.
   void End(const Status& reason) EXCLUDES(mutex_);

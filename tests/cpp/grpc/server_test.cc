@@ -119,10 +119,12 @@ TEST_F(GrpcServerTest, CallsBesideALargeMessageThatStopsAreAnswered) {
   Load("identity");
   Start();
   TestClient client(port());
+  EXPECT_EQ(client.Call(kLive, "").header("grpc-status"), "0");
   const std::string frame = GrpcFrame(InferMessage(1, 1 << 20));
   const std::size_t half = frame.size() / 2;
   const std::int32_t id =
       client.peer.Request(GrpcHeaders(kInfer), frame.substr(0, half), /*end=*/false);
+  client.Flush();
   for (int call = 0; call < 3; ++call)
     EXPECT_EQ(client.Call(kInfer, InferMessage(3, 2)).header("grpc-status"), "0");
   client.peer.Send(id, frame.substr(half), /*end=*/true);

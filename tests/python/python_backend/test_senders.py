@@ -82,9 +82,12 @@ def test_a_request_may_be_rescheduled_though_its_sender_was_asked_for(run_execut
         if requests[0].request_id() == "drop":
             self.kept = None
         requests[0].set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
+        if requests[0].request_id() == "none":
+            self.kept[1].send(pb_utils.InferenceResponse(), 1)
+            return None
         return [None, pb_utils.InferenceResponse()]
     """)
-    for name in ("keep", "drop"):
+    for name in ("keep", "drop", "none"):
         answers = peer.execute(Request(id=name), Request())
         assert [answer.kind for answer in answers] == [0, 1]
 

@@ -168,16 +168,19 @@ class Batch:
         with _lock:
             self._returned = True
             self._open += 1  # `end` is not called meanwhile
-        ended = [
-            at
-            for at, one in enumerate(given or ())
-            if one is not None or self.requests[at]._release_flags == RELEASE_RESCHEDULE
-        ]
-        closed = sum(self._close(at) for at in ended)
+        results = given if given is not None else [None] * len(self.requests)
+        closed = {
+            at: self._close(at)
+            for at, (one, request) in enumerate(zip(results, self.requests))
+            if one is not None or request._release_flags == RELEASE_RESCHEDULE
+        }
         with _lock:
-            for at in ended:
-                self.responses[at] = given[at] if given else None
-            self._open -= closed + 1
+            for at, was_open in closed.items():
+                sent = self.responses[at]
+                # A final response ends a request, whatever its flag says.
+                if results[at] is not None or was_open or (sent and sent.has_error()):
+                    self.responses[at] = results[at]
+            self._open -= sum(closed.values()) + 1
             return not self._open
 
     def let_go(self) -> None:

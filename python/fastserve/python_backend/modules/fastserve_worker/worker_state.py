@@ -129,6 +129,8 @@ class WorkerState:
         """
         first, count = self.newest
         live = list(self.live)
-        if live and all(0 <= handle - first < count for handle in live):
+        is_one = all(0 <= handle - first < count for handle in live)
+        # Not nobody while one executes: a call of its own chain would wait for ever.
+        if self.executing or (live and is_one):
             return self.newest
         return (live[0], 1) if len(live) == 1 else NOBODY
